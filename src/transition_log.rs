@@ -16,7 +16,7 @@ use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Appended, Event, Origin, TransitionSink};
+use crate::engine::{Appended, Event, Origin, Standing, TransitionSink};
 
 /// Transitions that are logged one by one, a second: those of a few services in trouble are, and a fleet-wide outage of
 /// a hundred thousand breakers is not a hundred thousand lines. As many wait in the queue.
@@ -80,9 +80,9 @@ impl<O: TransitionSink> TransitionSink for LoggingSink<O> {
         appended
     }
 
-    fn stands(&self, key: &Key, transition: &Transition, epoch: u64) {
-        self.inner.stands(key, transition, epoch);
-        self.record(Record::of(key, transition, epoch));
+    fn stands(&self, standing: &Standing<'_>) {
+        self.inner.stands(standing);
+        self.record(Record::of(standing.key, standing.transition, standing.epoch));
     }
 
     fn moved(&self, key: &Key) {

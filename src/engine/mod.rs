@@ -89,7 +89,7 @@ pub use service_override::NotedOverride;
 pub use shares::{BreakerLimit, Creator};
 pub use store_requests::AnswerGroup;
 pub use timelines::TakenUp;
-pub use transition_sink::{Appended, Event, Origin, TransitionSink};
+pub use transition_sink::{Appended, Event, Origin, Standing, TransitionSink};
 pub use views::ListQuery;
 
 use crate::catalog::Catalog;

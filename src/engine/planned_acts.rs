@@ -9,6 +9,7 @@ use super::Engine;
 use super::entry::BreakerView;
 use super::operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
 use super::shares::{Creator, Room};
+use super::transition_sink::Standing;
 
 /// What an operator does to one breaker.
 #[derive(Debug, Clone)]
@@ -159,18 +160,20 @@ impl Engine {
     }
 
     /// An act that was planned is in the store, and its row was taken ([`Engine::take_answer`]).
-    pub fn note_act(&self, key: &Key, transition: &Transition, epoch: u64) {
-        self.note_won(key, transition, epoch);
+    pub fn note_act(&self, standing: &Standing<'_>) {
+        self.note_won(standing);
+        let Standing { key, transition, .. } = standing;
         self.registry.with_known(self.seals.key_id(key.service(), key.name()), |_, inner| {
             inner.deleted |= transition.reason == Reason::Deleted;
         });
     }
 
-    /// A transition of this replica stands in the store, at this epoch: it is counted and logged here, and nowhere else.
-    pub fn note_won(&self, key: &Key, transition: &Transition, epoch: u64) {
+    /// A transition of this replica stands in the store: it is counted and logged here, and nowhere else.
+    pub fn note_won(&self, standing: &Standing<'_>) {
+        let Standing { key, transition, .. } = standing;
         self.registry.with_known(self.seals.key_id(key.service(), key.name()), |_, inner| {
             inner.counters.changed(transition);
         });
-        self.sink.stands(key, transition, epoch);
+        self.sink.stands(standing);
     }
 }

@@ -1,6 +1,6 @@
 //! Where the engine's changes go.
 
-use breaker::{Key, Numbering, ProposalId, Transition};
+use breaker::{Key, Numbering, ProposalId, Time, Transition};
 
 /// Where changes go, in the order they happen to a breaker.
 ///
@@ -9,9 +9,9 @@ pub trait TransitionSink: Send + Sync + 'static {
     /// Takes a change down for good.
     fn append(&self, event: Event<'_>) -> Appended;
 
-    /// The store has numbered a transition that this replica proposed, or whose deciding outcome came through it: it stands, at
-    /// this epoch, and no other replica says so. Called with no breaker locked.
-    fn stands(&self, _key: &Key, _transition: &Transition, _epoch: u64) {}
+    /// The store has numbered a transition that this replica proposed, or whose deciding outcome came through it: it stands, and
+    /// no other replica says so. Called with no breaker locked.
+    fn stands(&self, _standing: &Standing<'_>) {}
 
     /// A breaker is to be looked at again without a transition: the end of its wait moved, or it was born into an override
     /// of its service.
@@ -52,6 +52,25 @@ pub struct Event<'a> {
     pub service_override: Option<u64>,
     /// The timeline of the store that its breaker is in; none: there are no other replicas.
     pub timeline: Option<u32>,
+}
+
+/// A transition that stands in the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// The breaker.
+    pub key: &'a Key,
+    /// The transition, as it was proposed or decided.
+    pub transition: &'a Transition,
+    /// The epoch that the store gave it.
+    pub epoch: u64,
+    /// When it happened, by the wall clock that the history has it by.
+    pub at: Time,
+    /// The name of the replica that proposed it, or that sent the outcome which decided it: this one, as it is or was called.
+    pub replica: &'a str,
+    /// What it is known by.
+    pub id: ProposalId,
+    /// It was decided while the store was away.
+    pub store_unavailable: bool,
 }
 
 /// Where a change comes from.

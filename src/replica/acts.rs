@@ -14,11 +14,11 @@
 
 use std::time::Duration;
 
-use breaker::{Key, Needed, Numbering, Snapshot, State, Time, WrongState};
+use breaker::{Key, Needed, Numbering, ProposalId, Snapshot, State, Time, WrongState};
 
 use super::Replica;
 use super::coordinator::Coordinator;
-use crate::engine::{Acted, Creator, OperatorAct, OperatorError, PlannedAct, StoreAnswer, Unknown};
+use crate::engine::{Acted, Creator, OperatorAct, OperatorError, PlannedAct, Standing, StoreAnswer, Unknown};
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{Answer, Answered, Change, DecidedIn, Proposal, StoreError};
 
@@ -141,11 +141,24 @@ impl Replica {
                 continue;
             }
             let now = self.clock.now();
+            let id = proposal.id.clone();
             coordinator.keep(proposal.answered(&answer));
             self.engine.take_answer(&planned.key, &StoreAnswer::AnsweredRow(&row.row), row.entered_by, now);
             match answer {
                 Answer::Won { epoch, .. } => {
-                    self.engine.note_act(&planned.key, transition, epoch);
+                    self.engine.note_act(&Standing {
+                        key: &planned.key,
+                        transition,
+                        epoch,
+                        at: if row.row.snapshot.epoch == epoch {
+                            row.row.snapshot.entered_at
+                        } else {
+                            transition.at
+                        },
+                        replica: &id.replica,
+                        id: ProposalId { boot: id.boot, number: id.seq },
+                        store_unavailable: false,
+                    });
                     return Ok(self.done(&planned, Some(epoch)));
                 }
                 // Somebody else did the same.

@@ -6,7 +6,7 @@ use breaker::{ProposalAnswer, ProposalId};
 use breakerd_common::clock::Clock;
 
 use super::newest_seen::NewestSeen;
-use crate::engine::{Engine, StoreAnswer};
+use crate::engine::{Engine, Standing, StoreAnswer};
 use crate::journal::writer::AnswerSink;
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{Answer, Answered, Change, Proposal};
@@ -63,7 +63,17 @@ impl AnswerSink for Answers {
             // What the store had answered before was counted then, or is counted by nobody.
             && !proposal.decided_in.is_repeat
         {
-            self.engine.note_won(&proposal.key, transition, *epoch);
+            let row = &answered.row.row.snapshot;
+            self.engine.note_won(&Standing {
+                key: &proposal.key,
+                transition,
+                epoch: *epoch,
+                // Of the store's clock, unless another transition has come since.
+                at: if row.epoch == *epoch { row.entered_at } else { transition.at },
+                replica: &proposal.id.replica,
+                id,
+                store_unavailable: proposal.store_unavailable,
+            });
         }
     }
 

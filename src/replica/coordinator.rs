@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use breaker::{ProbeAnswer, ProbeGrant, Time};
+use breaker::{ProbeAnswer, ProbeGrant, ProposalId, Time};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -18,7 +18,7 @@ use super::batch_size::LIMIT;
 use super::newest_seen::NewestSeen;
 use super::outcomes::{Outcome, Outcomes};
 use super::returns::{Returned, Returns};
-use crate::engine::{BreakerRequests, Engine, ReportedProbe, RequestLimit, StoreAnswer};
+use crate::engine::{BreakerRequests, Engine, ReportedProbe, RequestLimit, Standing, StoreAnswer};
 use crate::journal::Journal;
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{Change, ChangeId, ProbeRequest, ProbeResponse, Proposal, SharedStore, TransitionId};
@@ -298,8 +298,16 @@ impl Coordinator {
         let ReportedProbe { key, report, .. } = &outcome.reported;
         let settled = StoreAnswer::Settled { report, took: outcome.took, answer: &answer };
         self.engine.take_answer(key, &settled, entered_by, now);
-        if let Some(Change::Transition(transition)) = stands.map(|decided| decided.change) {
-            self.engine.note_won(key, &transition, transition.after.epoch);
+        if let Some(Proposal { id, change: Change::Transition(transition), .. }) = stands.as_deref() {
+            self.engine.note_won(&Standing {
+                key,
+                transition,
+                epoch: transition.after.epoch,
+                at: transition.at,
+                replica: &id.replica,
+                id: ProposalId { boot: id.boot, number: id.seq },
+                store_unavailable: false,
+            });
         }
         // Nobody may wait any more.
         let _ = outcome.waiting.send(answer);

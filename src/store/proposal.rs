@@ -1,5 +1,6 @@
 //! Changes on their way into a store, and what the store made of them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,13 @@ pub struct TransitionId {
     pub boot: u64,
     /// Counts up within that life.
     pub seq: u64,
+}
+
+impl fmt::Display for TransitionId {
+    /// As clients are told it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016x}-{}", self.replica, self.boot, self.seq)
+    }
 }
 
 /// The outcome of a probe that brought a breaker into its state, as its row names it: no replica has proposed that transition.

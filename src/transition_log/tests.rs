@@ -1,7 +1,7 @@
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::AtomicUsize;
 
-use breaker::{Outcome, Report, Time};
+use breaker::{Outcome, ProposalId, Report, Time};
 use breakerd_common::clock::ManualClock;
 
 use super::*;
@@ -133,7 +133,16 @@ async fn what_the_store_numbers_is_logged_and_counted_once_it_stands() {
         after: view.view.snapshot,
         shadow: false,
     };
-    world.engine.note_won(&Key::new("db", "won").unwrap(), &transition, 7);
+    let key = Key::new("db", "won").unwrap();
+    world.engine.note_won(&Standing {
+        key: &key,
+        transition: &transition,
+        epoch: 7,
+        at: transition.at,
+        replica: "one",
+        id: ProposalId { boot: 1, number: 2 },
+        store_unavailable: false,
+    });
     assert_eq!((counted("won"), counted("lost")), (1, 0));
     stop.cancel();
     world.log.run(stop).await.unwrap();

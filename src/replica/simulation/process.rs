@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use breaker::{Key, Numbering, State, StoredRow, Time, Transition};
+use breaker::{Key, Numbering, State, StoredRow, Time};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use super::link::{Link, NetworkFaults};
 use super::{letting_go, service_overrides};
 use crate::catalog::Catalog;
 use crate::engine::{
-    Appended, Engine, Event, KnownRow, Limits, Seals, StoreAnswer, StoreIdentity, TransitionSink,
+    Appended, Engine, Event, KnownRow, Limits, Seals, Standing, StoreAnswer, StoreIdentity, TransitionSink,
 };
 use crate::journal::{Journal, JournalOptions, MemoryDisk, Unanswered};
 use crate::replica::{NewestSeen, ReadPosition, Replica, Replication, StoreContact};
@@ -272,7 +272,8 @@ impl TransitionSink for Noting {
         appended
     }
 
-    fn stands(&self, key: &Key, transition: &Transition, epoch: u64) {
+    fn stands(&self, standing: &Standing<'_>) {
+        let Standing { key, transition, epoch, .. } = *standing;
         self.checker.stands(self.life, key.name(), (transition.after.state, epoch));
     }
 }

@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use breaker::{
     CausingOutcome, Numbering, Override, OverrideKind, Probe, ProbeClaim, ProbeOutcome, ProbeReport, Reason,
-    RowVersion, StoredRow, Transition,
+    RowVersion, StoredRow,
 };
 use tokio::sync::Semaphore;
 
 use super::bed::{by_another, to_half_open};
 use super::life::Life;
 use super::*;
-use crate::engine::{Appended, Event, Origin, StoreAnswer, TransitionSink};
+use crate::engine::{Appended, Event, Origin, Standing, StoreAnswer, TransitionSink};
 use crate::journal::JournalOptions;
 use crate::protocol_rules::{Rule, without};
 use crate::replica::Replication;
@@ -40,8 +40,8 @@ impl TransitionSink for Noting {
         self.0.append(event)
     }
 
-    fn stands(&self, _: &Key, transition: &Transition, epoch: u64) {
-        self.1.lock().push((transition.after.state, epoch));
+    fn stands(&self, standing: &Standing<'_>) {
+        self.1.lock().push((standing.transition.after.state, standing.epoch));
     }
 }
 
