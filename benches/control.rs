@@ -77,6 +77,7 @@ async fn changes(services: usize, breakers: usize) -> Result<Duration> {
         shared: None,
         watch: Metrics::default().watch.clone(),
         tracer: None,
+        webhooks: None,
     });
     let Loaded { engine, control, .. } = runtime.loaded;
     for index in 0..breakers {

@@ -24,6 +24,7 @@ use crate::security::Security;
 use crate::store;
 use crate::trace_export;
 use crate::version::VERSION_AND_COMMIT;
+use crate::webhook_files::WebhookFiles;
 
 pub use token::{NewTokenArgs, TokenCommand, token};
 
@@ -317,6 +318,9 @@ fn file_problems(path: &Path, settings: &Settings) -> Vec<FileProblem> {
     }
     if let Err(found) = trace_export::check(settings) {
         problems.extend(found.iter().map(|error| format!("{error:#}")));
+    }
+    if let Err(found) = WebhookFiles::check(settings) {
+        problems.extend(found.iter().map(ToString::to_string));
     }
     if let Some(url_file) = &settings.store_url_file
         && let Err(problem) = store::check_url_file(url_file)

@@ -39,6 +39,8 @@ pub mod traces;
 pub mod transition_log;
 pub mod trouble;
 pub mod version;
+pub mod webhook;
+pub mod webhook_files;
 
 /// As that of the program.
 #[cfg(test)]

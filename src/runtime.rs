@@ -16,6 +16,7 @@ use crate::replica::{Replica, Replication};
 use crate::store::{Meta, SharedStore, Store};
 use crate::traces::{Tracer, TracingSink};
 use crate::transition_log::{self, TransitionLog};
+use crate::webhook::{NotifyingSink, Webhooks};
 
 /// What is there before it is put together: opened, read, and not running yet.
 pub struct Parts {
@@ -39,6 +40,8 @@ pub struct Parts {
     pub watch: WatchMetrics,
     /// What makes spans; none: tracing is disabled.
     pub tracer: Option<Tracer>,
+    /// Where transitions are posted; none: nowhere.
+    pub webhooks: Option<Arc<Webhooks>>,
 }
 
 /// What runs. Breakers are those that the configuration names, until others are restored or called.
@@ -52,10 +55,21 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Assembles it. A transition goes from the engine to its span, the log, the journal and the streams.
+    /// Assembles it. A transition goes from the engine to its span, the webhooks, the log, the journal and the streams.
     pub fn assemble(parts: Parts) -> Self {
-        let Parts { clock, store, meta, journal, configuration, limits, issuer, shared, watch, tracer } =
-            parts;
+        let Parts {
+            clock,
+            store,
+            meta,
+            journal,
+            configuration,
+            limits,
+            issuer,
+            shared,
+            watch,
+            tracer,
+            webhooks,
+        } = parts;
         let identity = StoreIdentity {
             seals: Seals::new(&meta.id_key),
             timeline: meta.timeline,
@@ -65,6 +79,8 @@ impl Runtime {
         let states = Arc::new(StateFeed::default());
         let sink = FanOut { journal: Arc::clone(&journal), states: Arc::clone(&states) };
         let (sink, transition_log) = transition_log::logging(sink, Arc::clone(&clock));
+        let webhooks = webhooks.unwrap_or_else(|| Arc::new(Webhooks::none(Arc::clone(&clock))));
+        let sink = NotifyingSink::new(sink, webhooks);
         let sink: Box<dyn TransitionSink> = match tracer {
             Some(tracer) => Box::new(TracingSink::new(sink, tracer)),
             None => Box::new(sink),

@@ -39,7 +39,7 @@ impl PemFiles {
             ("tls.client_ca", &settings.tls_client_ca),
         ] {
             let Some(path) = path else { continue };
-            match config::read_pem(path) {
+            match config::read_small(path) {
                 Ok(text) => files.push((path.clone(), text)),
                 Err(error) => problems.push(anyhow!("{setting}: {error}")),
             }

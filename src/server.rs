@@ -2,6 +2,7 @@
 
 mod load;
 mod start_alone;
+mod webhooks;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use crate::store::StoreError;
 use crate::supervisor::{Cause, Supervisor, TaskFailure};
 use crate::trace_export::TraceExporter;
 use crate::version::{COMMIT, VERSION};
+use crate::webhook_files::WebhookFiles;
 use crate::{grpc, http, trace_export};
 
 /// The two sockets, bound.
@@ -99,6 +101,8 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let namespace = Namespace::new(&settings.metrics_namespace).context("read metrics.namespace")?;
     let metrics = Arc::new(Metrics::new(namespace));
     let security = Security::build(settings, &metrics, clock.wall())?;
+    let webhook_files = WebhookFiles::build(settings, &metrics.notify, Arc::clone(&clock))?;
+    let webhooks = Arc::clone(webhook_files.webhooks());
     let (tracer, exporter) = trace_export::start(settings, &metrics.tracing, &clock)?.unzip();
     let app = App::new(Arc::clone(&clock), metrics, Health::new(settings.journal_lag_max)).traced(tracer);
     let app = Arc::new(app);
@@ -109,7 +113,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
     let (mut transports, health) = start_transports(&app, settings, security, listeners, &shutdown)?;
     let mut exporting = start_export(&app, exporter);
     let loaded = tokio::select! {
-        loaded = load(&app, &config, &data_dir) => loaded.map(Some),
+        loaded = load(&app, &config, &data_dir, &webhooks) => loaded.map(Some),
         () = shutdown.cancelled() => Ok(None),
         failure = transports.failed() => Err(failure.into()),
     };
@@ -129,6 +133,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         start_replication(&mut tasks, replication, following, &runtime.loaded);
     }
     alone.start(&mut tasks, &config, &app, &runtime.loaded);
+    webhooks::start(&mut tasks, webhook_files, &app)?;
     tracing::info!(
         breakers = runtime.loaded.engine.len(),
         revision = runtime.loaded.engine.catalog().revision(),
@@ -155,6 +160,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         if ended.is_ok() {
             runtime.loaded.control.finished().await;
             runtime.loaded.journal.emptied().await;
+            webhooks::flush(&webhooks).await;
         }
         Ok::<(), anyhow::Error>(())
     };
@@ -166,6 +172,7 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<()> {
         failure = tasks.failed() => Err(failure.into()),
     };
     let stopped = stop(&mut tasks, STOP_MAX).await;
+    webhooks.log_unsent();
     let closed = close_journal(&runtime.loaded.journal, &*clock).await;
     if tokio::time::timeout(STOP_MAX, runtime.loaded.store.close()).await.is_err() {
         tracing::warn!("closing the store timed out");

@@ -17,8 +17,15 @@ impl Pattern {
 
     /// None: it has a character that no service has, or none, or too many.
     pub fn new(text: &str) -> Option<Self> {
-        let fits =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-' | b'*');
+        Self::of(text, |byte| byte == b'*' || is_service_byte(byte))
+    }
+
+    /// As [`Pattern::new`], for names of breakers, which may have a `/` too.
+    pub fn of_names(text: &str) -> Option<Self> {
+        Self::of(text, |byte| matches!(byte, b'*' | b'/') || is_service_byte(byte))
+    }
+
+    fn of(text: &str, fits: fn(u8) -> bool) -> Option<Self> {
         let right = !text.is_empty() && text.len() <= CHARS_MAX && text.bytes().all(fits);
         right.then(|| Self(text.into()))
     }
@@ -49,6 +56,10 @@ impl Pattern {
         }
         left.ends_with(last)
     }
+}
+
+fn is_service_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-')
 }
 
 impl fmt::Debug for Pattern {
@@ -89,6 +100,8 @@ mod tests {
         for wrong in ["", "a b", "a/b", "ä", "a\n", &"a".repeat(129)] {
             assert_eq!(Pattern::new(wrong), None, "{wrong}");
         }
+        assert!(Pattern::of_names("eu/*").is_some_and(|pattern| pattern.matches("eu/west")));
+        assert_eq!(Pattern::of_names("eu west"), None);
     }
 
     /// By trying everything.

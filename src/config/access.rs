@@ -11,14 +11,13 @@ use toml::de::DeValue;
 use super::document::{Document, Item, Table};
 use super::error::{Error, Fault};
 use super::file::{self, FileText};
+use super::value_kind::PATTERNS_MAX;
 use crate::auth::{
     Digest, ENTRIES_MAX, Identity, NAME_BYTES_MAX, Pattern, Principals, Role, Subject, is_name,
 };
 
 /// The most bytes of the file: 10 000 entries with some patterns each.
 pub const BYTES_MAX: u64 = 4 << 20;
-/// The most patterns of one entry.
-const PATTERNS_MAX: usize = 64;
 
 const TOKEN: &str = "token";
 const CERTIFICATE: &str = "certificate";
@@ -209,7 +208,7 @@ impl<'a> Entry<'_, 'a> {
 }
 
 /// The texts of a list of at most `max`. None: it is something else.
-fn texts<'i>(item: &'i Item<'_>, max: usize) -> Option<Vec<&'i str>> {
+pub(super) fn texts<'i>(item: &'i Item<'_>, max: usize) -> Option<Vec<&'i str>> {
     let DeValue::Array(list) = item.get_ref() else { return None };
     if list.len() > max {
         return None;

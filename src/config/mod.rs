@@ -13,6 +13,7 @@ mod breakers;
 mod document;
 mod error;
 mod file;
+mod notify;
 mod settings;
 mod sources;
 mod traces;
@@ -31,6 +32,7 @@ use toml::de::DeValue;
 pub use breakers::SERVICES_MAX;
 pub use error::{Error, Fault, Position, SourceLocation};
 pub use file::FileText;
+pub use notify::{NOTIFY_SETTINGS, NotifySetting};
 pub use settings::{SETTINGS, Setting, Settings};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
 pub use traces::{ResourceAttributes, SampleRatio, TraceEndpoint, TraceProtocol};
@@ -116,11 +118,11 @@ pub fn parse(text: &str, path: &Path, sources: &Sources) -> Result<Config, Vec<E
     assemble(Some(text), path, sources).map_err(|invalid| invalid.errors)
 }
 
-/// The text of a file of certificates or keys.
+/// The text of a small file: certificates, a key, a URL, secrets.
 ///
 /// # Errors
 /// That it cannot be read.
-pub fn read_pem(path: &Path) -> Result<FileText, Box<Error>> {
+pub fn read_small(path: &Path) -> Result<FileText, Box<Error>> {
     file::read_existing(path, FILE_BYTES_MAX)
 }
 
@@ -189,6 +191,10 @@ fn read_settings<'a>(
         if name == breakers::TABLE {
             continue;
         }
+        if name == notify::TABLE {
+            settings.notify = notify::read(document, item);
+            continue;
+        }
         if let Some(setting) = rows("").find(|row| row.key == name) {
             take(document, setting, item, settings, locations);
         } else if rows(name).next().is_some() {
@@ -244,7 +250,9 @@ fn suggestion(table: &str, key: &str) -> Option<String> {
         "" if !its.is_empty() => Some(its),
         _ => (its == table).then_some(name),
     });
-    if let Some(near) = nearest(key, here.chain(table.is_empty().then_some(breakers::TABLE))) {
+    if let Some(near) =
+        nearest(key, here.chain([breakers::TABLE, notify::TABLE].into_iter().filter(|_| table.is_empty())))
+    {
         return Some(format!("did you mean `{near}`?"));
     }
     if breaker::Field::by_name(key.strip_prefix("default_").unwrap_or(key)).is_some() || key == "enabled" {

@@ -13,6 +13,7 @@ use breakerd_common::value::{InvalidValue, RawValue};
 use super::traces::{ResourceAttributes, SampleRatio, TraceEndpoint, TraceProtocol};
 use super::value_kind::{DatabaseUrl, HalfOpenWithoutStore, LogFormat, PRESENCES, Take, ValueKind};
 use crate::auth::ClientCertificate;
+use crate::webhook::TargetSettings;
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +57,8 @@ macro_rules! settings {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Settings {
             $($(#[doc = $doc])+ pub $field: $type,)+
+            /// The tables `[[notify]]`, in their order: see [`super::NOTIFY_SETTINGS`].
+            pub notify: Vec<TargetSettings>,
         }
 
         impl Default for Settings {
@@ -64,6 +67,7 @@ macro_rules! settings {
                 Self {
                     $($field: <$type as Take>::take(RawValue::Text($default), $expected)
                         .expect(concat!("the default of ", $key, " is right")),)+
+                    notify: Vec::new(),
                 }
             }
         }
@@ -82,6 +86,9 @@ macro_rules! settings {
             pub fn differing(&self, other: &Self) -> Vec<&'static str> {
                 let mut keys = Vec::new();
                 $(if self.$field != other.$field { keys.push($key); })+
+                if self.notify != other.notify {
+                    keys.push(super::notify::TABLE);
+                }
                 keys
             }
         }

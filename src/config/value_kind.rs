@@ -60,6 +60,12 @@ pub enum ValueKind {
     TraceServiceName,
     /// Attributes of a resource in traces.
     ResourceAttributes,
+    /// The URL of a webhook.
+    WebhookUrl,
+    /// Patterns for names of services, or of breakers.
+    Patterns,
+    /// States of breakers.
+    States,
 }
 
 impl fmt::Display for ValueKind {
@@ -93,6 +99,12 @@ impl fmt::Display for ValueKind {
                 f,
                 "key=value,key=value: at most {ATTRIBUTES_MAX} keys, each and its value of 1 to {TEXT_MAX} bytes"
             ),
+            Self::WebhookUrl => f.write_str("a URL https://host/path, or with http"),
+            Self::Patterns => write!(f, "a list of 1 to {PATTERNS_MAX} names, with * for any characters"),
+            Self::States => {
+                let states: Vec<_> = breaker::State::ALL.iter().map(|state| state.as_str()).collect();
+                write!(f, "a list of {}", states.join(", "))
+            }
         }
     }
 }
@@ -176,6 +188,9 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 pub(super) const PRESENCES: &[&str] = &["required", "optional"];
+
+/// The most patterns of one list.
+pub(super) const PATTERNS_MAX: usize = 64;
 
 /// The most characters of a replica's name, and of the prefix of the metrics. Linux lets a host's name have so many.
 const NAME_MAX: usize = 64;

@@ -21,6 +21,7 @@ mod journal;
 mod metered_shared_store;
 mod metered_store;
 mod namespace;
+mod notify;
 mod open_metrics;
 mod store_operations;
 mod traces;
@@ -45,6 +46,7 @@ pub use calls::{CallRow, CallsView};
 pub use metered_shared_store::{MeteredCountStore, MeteredSharedStore};
 pub use metered_store::MeteredStore;
 pub use namespace::{Namespace, NamespaceError};
+pub use notify::NotifyTargetMetrics;
 pub use store_operations::StoreOperations;
 pub use traces::DroppedSpans;
 pub use watch::{OpenWatch, Resyncs, Watched};
@@ -94,6 +96,8 @@ pub struct Metrics {
     pub replica: ReplicaMetrics,
     /// What is counted of traces.
     pub tracing: TracingMetrics,
+    /// What is counted of notifications.
+    pub notify: NotifyMetrics,
     namespace: Namespace,
     registry: Registry,
     journal: OnceLock<JournalSource>,
@@ -218,6 +222,26 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of notifications. Clones count into the same series.
+    pub struct NotifyMetrics in "breakerd_notify" {
+        /// Notifications that the target accepted.
+        sent_total: IntCounterVec["target"],
+        /// Notifications that were given up: the target rejected them, or did not accept them in time.
+        failed_total: IntCounterVec["target"],
+        /// Notifications that were dropped because the queue of the target was full, the oldest first.
+        dropped_total: IntCounterVec["target"],
+        /// Failed attempts to post a notification, retried or not.
+        failed_attempts_total: IntCounterVec["target"],
+        /// Notifications that wait for the target, including the one that is being posted.
+        queue_depth: IntGaugeVec["target"],
+        /// Failed reloads of the URL, secret or CA file of the target. The previous ones stay active.
+        reload_errors_total: IntCounterVec["target"],
+        /// Whether the last reload of the files of the target succeeded: 1 or 0.
+        last_reload_successful: IntGaugeVec["target"],
+    }
+}
+
+metrics! {
     struct BuildMetrics in "breakerd" {
         /// Version of breakerd, and the commit that it was built from; always 1.
         build_info: IntGaugeVec["version", "commit"],
@@ -245,6 +269,7 @@ impl Metrics {
         let replica = ReplicaMetrics::new(&namespace);
         let tracing = TracingMetrics::new(&namespace);
         tracing.begin();
+        let notify = NotifyMetrics::new(&namespace);
         let build = BuildMetrics::new(&namespace);
         build.build_info.with_label_values(&[VERSION, COMMIT]).set(1);
         let journal = OnceLock::new();
@@ -258,6 +283,7 @@ impl Metrics {
             watch,
             replica,
             tracing,
+            notify,
             namespace,
             registry,
             journal,
@@ -272,6 +298,7 @@ impl Metrics {
             metrics.watch.collectors(),
             metrics.replica.collectors(),
             metrics.tracing.collectors(),
+            metrics.notify.collectors(),
             build.collectors(),
         ];
         for collector in fields.into_iter().flatten() {

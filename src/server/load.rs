@@ -26,6 +26,7 @@ use crate::store::{
     self, CountStore, Meta, OperationKind, ReplicaStore, Shared, SharedStore, Store, StoreError,
     StoredBreaker, TimelineStore, TransitionStore,
 };
+use crate::webhook::Webhooks;
 
 /// Breakers read from the store at one time.
 const PAGE: u32 = 10_000;
@@ -75,7 +76,12 @@ impl From<Shared> for Opened {
 }
 
 /// Reads the store and the journal. The store is waited for, as long as this is; or not, if this replica may start without it.
-pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Result<Started> {
+pub(super) async fn load(
+    app: &App,
+    config: &Config,
+    data_dir: &DataDir,
+    webhooks: &Arc<Webhooks>,
+) -> Result<Started> {
     let settings = &config.settings;
     let is_unavailable = StoreError::is_transient;
     let store_address = &store_address(settings, data_dir).await;
@@ -133,6 +139,7 @@ pub(super) async fn load(app: &App, config: &Config, data_dir: &DataDir) -> Resu
         shared: shared.as_ref().map(|shared| Arc::clone(&shared.rows)),
         watch: app.metrics.watch.clone(),
         tracer: app.tracer.clone(),
+        webhooks: Some(Arc::clone(webhooks)),
     });
     let Loaded { engine, store, .. } = &runtime.loaded;
     if let Some(alone) = &alone {

@@ -51,7 +51,7 @@ impl HeadersFile {
 }
 
 fn read(path: &Path) -> Result<HeaderMap> {
-    let text = config::read_pem(path).map_err(|error| anyhow!("tracing.headers_file: {error}"))?;
+    let text = config::read_small(path).map_err(|error| anyhow!("tracing.headers_file: {error}"))?;
     let mut headers = HeaderMap::new();
     for (index, line) in text.expose().lines().enumerate() {
         let line = line.trim();

@@ -78,5 +78,5 @@ fn transport(settings: &Settings, endpoint: &TraceEndpoint) -> Result<Transport>
 
 fn ca(settings: &Settings) -> Result<Option<config::FileText>> {
     let Some(path) = &settings.tracing_ca else { return Ok(None) };
-    config::read_pem(path).map(Some).map_err(|error| anyhow!("tracing.ca: {error}"))
+    config::read_small(path).map(Some).map_err(|error| anyhow!("tracing.ca: {error}"))
 }

@@ -1,11 +1,11 @@
 //! A span for each transition.
 
-use breaker::{Key, Numbering, State, Transition};
+use breaker::{Key, Numbering, State};
 use opentelemetry::trace::{SpanBuilder, SpanKind, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 
 use super::tracer::{Tracer, current, ids};
-use crate::engine::{Appended, Event, Origin, TransitionSink};
+use crate::engine::{Appended, Event, Origin, Standing, TransitionSink};
 
 /// Passes every change on to another outbox, within a span: of the call that caused it, or, by the share that is sampled, of a trace
 /// of its own. A transition that another replica made has its span there.
@@ -49,8 +49,8 @@ impl<O: TransitionSink> TransitionSink for TracingSink<O> {
         appended
     }
 
-    fn stands(&self, key: &Key, transition: &Transition, epoch: u64) {
-        self.inner.stands(key, transition, epoch);
+    fn stands(&self, standing: &Standing<'_>) {
+        self.inner.stands(standing);
     }
 
     fn moved(&self, key: &Key) {

@@ -3,6 +3,7 @@
 mod check;
 mod documents;
 mod errors;
+mod notify;
 mod random;
 mod watch;
 

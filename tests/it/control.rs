@@ -216,6 +216,7 @@ impl World {
             shared: None,
             watch: Metrics::default().watch.clone(),
             tracer: None,
+            webhooks: None,
         });
         let Loaded { engine, control, .. } = runtime.loaded;
         Self { bed, wire, engine, control, clock, journal, _folder: folder }

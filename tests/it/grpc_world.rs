@@ -20,6 +20,7 @@ use breakerd::metrics::{DroppedSpans, MeteredStore, Metrics, StoreOperations};
 use breakerd::runtime::{Parts, Runtime};
 use breakerd::store::{SharedStore, Store, Target, open};
 use breakerd::traces::{SpanQueue, StoreSystem, Tracer};
+use breakerd::webhook::Webhooks;
 use breakerd_api::v1;
 use breakerd_api::v1::breaker_service_client::BreakerServiceClient;
 use breakerd_api::v1::config_service_client::ConfigServiceClient;
@@ -50,6 +51,8 @@ pub(crate) struct World {
     journal: Arc<Journal>,
     breakers_max: usize,
     breakers_per_caller_max: usize,
+    /// Where transitions are posted, once it is loaded.
+    pub(crate) webhooks: Option<Arc<Webhooks>>,
     _folder: TempDir,
 }
 
@@ -188,6 +191,7 @@ impl World {
             journal,
             breakers_max,
             breakers_per_caller_max: breakers_max,
+            webhooks: None,
             _folder: folder,
         }
     }
@@ -214,6 +218,7 @@ impl World {
             shared,
             watch: self.app.metrics.watch.clone(),
             tracer: self.app.tracer.clone(),
+            webhooks: self.webhooks.clone(),
         };
         self.app.load(Runtime::assemble(parts).loaded);
         self.grpc.health().loaded();

@@ -562,6 +562,7 @@ async fn everything() -> Scrape {
     });
     world.app.metrics.show_calls(source).unwrap();
     world.app.metrics.task.failures_total.with_label_values(&["timer"]);
+    world.app.metrics.notify.of_target("chat");
     world.store.ping().await.unwrap();
     world.scrape().await
 }

@@ -121,6 +121,7 @@ impl World {
             shared: None,
             watch: app.metrics.watch.clone(),
             tracer: None,
+            webhooks: None,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

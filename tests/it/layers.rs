@@ -37,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("local_snapshot", &["control", "engine", "feed", "permit_keys", "replica", "store"]),
     ("transition_log", &["engine"]),
+    ("webhook", &["auth", "engine", "log_throttle", "metrics", "store"]),
     ("health", &["journal", "store"]),
     (
         "app",
@@ -68,10 +69,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
             "traces",
             "transition_log",
+            "webhook",
         ],
     ),
     // The settings, and what reads them.
-    ("config", &["auth", "catalog", "store"]),
+    ("config", &["auth", "catalog", "store", "webhook"]),
     // Transports: accept, convert, call, convert.
     ("listener", &["auth", "log_throttle", "metrics"]),
     (
@@ -94,6 +96,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "roster",
             "store",
             "traces",
+            "webhook",
         ],
     ),
     (
@@ -114,6 +117,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     // The process.
     ("security", &["auth", "config", "metrics"]),
+    ("webhook_files", &["config", "metrics", "webhook"]),
     ("telemetry", &["config"]),
     ("trace_export", &["config", "metrics", "traces", "version"]),
     ("supervisor", &["metrics"]),
@@ -149,9 +153,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "supervisor",
             "trace_export",
             "version",
+            "webhook",
+            "webhook_files",
         ],
     ),
-    ("cli", &["auth", "catalog", "config", "data_dir", "security", "store", "trace_export", "version"]),
+    (
+        "cli",
+        &[
+            "auth",
+            "catalog",
+            "config",
+            "data_dir",
+            "security",
+            "store",
+            "trace_export",
+            "version",
+            "webhook_files",
+        ],
+    ),
     ("main", &["cli", "config", "server", "telemetry"]),
 ];
 

@@ -86,3 +86,4 @@ mod watch_services;
 mod watch_stopped;
 mod watch_tokens;
 mod watch_transitions;
+mod webhooks;

@@ -5,6 +5,7 @@ mod alone;
 mod going_back;
 mod keys;
 mod network;
+mod notified;
 mod outage;
 mod restart;
 mod rows;

@@ -29,7 +29,7 @@ pub(crate) use operator_actions::{Subject, operator_failure, read_action, read_c
 pub(crate) use permit_keys::{permit_keys, rotate_failure, rotation};
 pub(crate) use replicas::replicas;
 pub(crate) use runs::{is_run, record_response, run, run_response};
-pub(crate) use transitions::{stored_state, transition};
+pub(crate) use transitions::{notice, stored_state, transition};
 
 use std::error::Error;
 

@@ -7,13 +7,14 @@ use breakerd_api::v1;
 
 use crate::engine::LastTransition;
 use crate::store::{StoredBreaker, StoredTransition};
+use crate::webhook::Notice;
 
 /// A row of the history.
 pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
     let gap = row.reason == Reason::HistoryGap;
     let state = |state, known| if known { v1::State::from(state) } else { v1::State::Unspecified } as i32;
     v1::Transition {
-        id: format!("{}-{:016x}-{}", row.id.replica, row.id.boot, row.id.seq),
+        id: row.id.to_string(),
         service: row.key.service().to_string(),
         name: row.key.name().to_string(),
         from_state: state(row.from, !gap),
@@ -43,6 +44,36 @@ pub(crate) fn transition(row: &StoredTransition) -> v1::Transition {
         rejected_calls: row.rejected_calls,
         error_class: row.outcome.as_ref().map(|outcome| outcome.error_class.clone()).unwrap_or_default(),
         caller: row.outcome.as_ref().map(|outcome| outcome.caller.clone()).unwrap_or_default(),
+    }
+}
+
+/// A transition that stands, as it is posted: the store's own marks (`recorded_at`, `revision`) are not known yet.
+pub(crate) fn notice(notice: &Notice) -> v1::Transition {
+    let Notice { id, key, transition, epoch, at, store_unavailable } = notice;
+    let (by, outcome) = (transition.attribution.as_ref(), transition.outcome.as_ref());
+    v1::Transition {
+        id: id.to_string(),
+        service: key.service().to_string(),
+        name: key.name().to_string(),
+        from_state: v1::State::from(transition.from) as i32,
+        to_state: v1::State::from(transition.to()) as i32,
+        reason: v1::TransitionReason::from(transition.reason) as i32,
+        epoch: Some(*epoch),
+        base_epoch: epoch.saturating_sub(1),
+        occurred_at: Some(to_timestamp(*at)),
+        replica: id.replica.to_string(),
+        actor: by.map(|by| by.actor.clone()).unwrap_or_default(),
+        actor_reason: by.map(|by| by.reason.clone()).unwrap_or_default(),
+        stats: stats(&transition.stats),
+        wait: transition.after.wait.map(to_duration),
+        open_count: transition.after.open_count,
+        store_unavailable: *store_unavailable,
+        config_revision: transition.after.config_revision,
+        lasted: transition.lasted.map(to_duration),
+        rejected_calls: transition.rejected_calls,
+        error_class: outcome.map(|outcome| outcome.error_class.clone()).unwrap_or_default(),
+        caller: outcome.map(|outcome| outcome.caller.clone()).unwrap_or_default(),
+        ..v1::Transition::default()
     }
 }
 

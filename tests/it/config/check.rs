@@ -78,6 +78,10 @@ fn check_config_prints_the_errors_of_a_wrong_file_and_fails() {
     )));
 }
 
+fn webhook(text: &str) -> String {
+    format!("[[notify]]\nname = \"chat\"\n{text}")
+}
+
 #[test]
 fn check_config_refuses_the_files_that_serve_would() {
     let folder = TempDir::new().unwrap();
@@ -91,6 +95,13 @@ fn check_config_refuses_the_files_that_serve_would() {
         (format!("[tls]\ncertificate = {other:?}\nkey = {other:?}\n"), "tls.certificate: "),
         (format!("[store]\nurl_file = {missing:?}\n"), "store.url_file"),
         (format!("[store]\nurl_file = {other:?}\n"), "no scheme"),
+        (webhook(&format!("url_file = {missing:?}\n")), "notify chat: url_file: "),
+        (webhook(&format!("url_file = {other:?}\n")), "notify chat: url_file: must hold a URL"),
+        (webhook(&format!("url = \"http://a\"\nsecret_file = {other:?}\n")), "notify chat: secret_file: "),
+        (
+            webhook(&format!("url = \"http://a\"\nca_file = {other:?}\n")),
+            "notify chat: ca_file: holds no certificate",
+        ),
         (format!("data_dir = {other:?}\n"), "change data_dir (BREAKERD_DATA_DIR, --data-dir)"),
     ] {
         fs::write(&path, &text).unwrap();

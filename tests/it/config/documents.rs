@@ -5,7 +5,7 @@ use std::path::Path;
 
 use breaker::{Field, Value};
 use breakerd::catalog::Catalog;
-use breakerd::config::SETTINGS;
+use breakerd::config::{NOTIFY_SETTINGS, SETTINGS};
 
 use super::parse;
 
@@ -24,6 +24,11 @@ fn the_documents_say_what_the_tables_say() {
             setting.expected,
             setting.doc()
         );
+        assert!(text.contains(&row), "docs/configuration.md has no row\n{row}");
+    }
+    for setting in NOTIFY_SETTINGS {
+        let row =
+            format!("| `{}` | {} | {} | {} |", setting.key, setting.default, setting.expected, setting.doc);
         assert!(text.contains(&row), "docs/configuration.md has no row\n{row}");
     }
     let built_in = Catalog::default().defaults();

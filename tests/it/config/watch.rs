@@ -105,6 +105,27 @@ async fn settings_that_wait_for_a_restart_are_named() {
 }
 
 #[tokio::test]
+async fn changed_webhooks_wait_for_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    let text = |url: &str| {
+        format!("[[notify]]\nname = \"chat\"\nurl = \"https://hooks.example/{url}\"\n{}", threshold(1))
+    };
+    fs::write(&path, text("a")).unwrap();
+    let mut watcher = watch(&path, Method::Folder);
+    rename_into(&path, &text("b"));
+    match next(&mut watcher).await {
+        FileEvent::Loaded { needs_restart, .. } => assert_eq!(needs_restart, ["notify"]),
+        other => panic!("not loaded: {other:?}"),
+    }
+    rename_into(&path, &text("a"));
+    match next(&mut watcher).await {
+        FileEvent::Loaded { needs_restart, .. } => assert!(needs_restart.is_empty(), "it is as it was"),
+        other => panic!("not loaded: {other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_changed_file_is_told_where_nothing_can_be_watched() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("breakerd.toml");
@@ -216,7 +237,7 @@ async fn a_pipe_in_place_of_one_of_several_files_is_told_and_the_next_file_is_ta
     let paths = [folder.path().join("certificate"), folder.path().join("key")];
     let files = paths.iter().map(|path| {
         fs::write(path, "old").unwrap();
-        (path.clone(), config::read_pem(path).unwrap())
+        (path.clone(), config::read_small(path).unwrap())
     });
     let mut watcher = Watcher::of_texts(files.collect(), 1_000, Method::Folder);
     put_in_place(&paths[1], "mkfifo", &[]);
