@@ -85,6 +85,26 @@ refuses 'move all of it to circuitBreaker' --set circuitBreaker.default_failure_
   --set-string config=$'[ circuit_breaker ]\ndefault_failure_threshold = 7\n'
 [ "$(pods)" = "$(pods --set circuitBreaker.default_failure_threshold=9)" ] || die "changed thresholds restart the pods"
 [ "$(pods)" != "$(pods --set-string config=$'[grpc]\nstreams_max = 7\n')" ] || die "a changed setting does not restart the pods"
+
+# Webhooks: the tables of the file, and the secrets that they name.
+hook=(--set 'notify[0].name=chat' --set 'notify[0].existingSecret=slack' --set 'notify[0].urlKey=url' --set 'notify[0].format=slack')
+renders '[[notify]]' "${hook[@]}"
+renders 'url_file = "/etc/breakerd-notify/chat/url"' "${hook[@]}"
+renders 'secretName: slack' "${hook[@]}"
+renders 'mountPath: /etc/breakerd-notify/chat' "${hook[@]}"
+renders 'secret_file = "/etc/breakerd-notify/chat/key"' "${hook[@]}" --set 'notify[0].secretKey=key'
+renders 'states = ["OPEN","CLOSED"]' "${hook[@]}" --set 'notify[0].states={OPEN,CLOSED}'
+renders 'reopened = false' "${hook[@]}" --set 'notify[0].reopened=false'
+renders 'queue_max = 10000' "${hook[@]}" --set 'notify[0].queueMax=10000'
+[ "$(pods "${hook[@]}")" != "$(pods "${hook[@]}" --set 'notify[0].reopened=false')" ] || die "a changed webhook does not restart the pods"
+refuses 'two targets are named chat' "${hook[@]}" --set 'notify[1].name=chat' --set 'notify[1].url=https://a'
+refuses 'notify' "${hook[@]}" --set 'notify[0].url=https://a'
+refuses 'notify' --set 'notify[0].name=chat'
+refuses 'notify' --set 'notify[0].name=chat' --set 'notify[0].url=ftp://a'
+refuses 'notify' --set 'notify[0].name=chat' --set 'notify[0].url=https://a' --set 'notify[0].secretKey=key'
+refuses 'has no effect without urlKey' --set 'notify[0].name=chat' --set 'notify[0].url=https://a' --set 'notify[0].existingSecret=slack'
+refuses 'notify' "${hook[@]}" --set 'notify[0].states={BROKEN}'
+refuses 'extraVolumes' --set 'extraVolumes[0].name=notify-chat,extraVolumes[0].emptyDir.medium=Memory'
 copy=$(mktemp -d "${TMPDIR:-/tmp}/breakerd-chart.XXXXXX")
 trap 'rm -rf "$copy"' EXIT
 cp -R "$chart" "$copy/"

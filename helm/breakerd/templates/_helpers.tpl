@@ -125,7 +125,7 @@ postgres://{{ join "," $hosts }}/{{ .name | urlquery | replace "+" "%20" }}?sslm
 
 {{/* What of the file needs a restart to take effect. */}}
 {{- define "breakerd.configChecksum" -}}
-{{ .Values.config | toString | sha256sum }}
+{{ printf "%s%s" .Values.config (.Values.notify | empty | ternary "" (toJson .Values.notify)) | sha256sum }}
 {{- end }}
 
 {{/* breakerd.toml. JSON of a number, a text, a boolean and a list of texts is TOML too. */}}
@@ -136,6 +136,15 @@ postgres://{{ join "," $hosts }}/{{ .name | urlquery | replace "+" "%20" }}?sslm
 {{- if kindIs "map" $value }}{{ $_ := set $services $key $value }}{{ else if not (kindIs "invalid" $value) }}{{ $_ := set $defaults $key $value }}{{ end }}
 {{- end }}
 {{- with .Values.config }}{{ . | trimSuffix "\n" }}{{ "\n" }}{{ end }}
+{{- range $target := .Values.notify }}
+{{- "\n[[notify]]\n" }}
+{{- range $key, $name := dict "name" "name" "url" "url" "format" "format" "services" "services" "names" "names" "states" "states" "reopened" "reopened" "timeout" "timeout" "giveUpAfter" "give_up_after" "queueMax" "queue_max" }}
+{{- if hasKey $target $key }}{{ $name }} = {{ get $target $key | toJson }}{{ "\n" }}{{ end }}
+{{- end }}
+{{- range $key, $name := dict "urlKey" "url_file" "secretKey" "secret_file" "caKey" "ca_file" }}
+{{- with get $target $key }}{{ $name }} = {{ printf "/etc/breakerd-notify/%s/%s" $target.name . | toJson }}{{ "\n" }}{{ end }}
+{{- end }}
+{{- end }}
 {{- if .Values.circuitBreaker }}
 {{- "\n[circuit_breaker]\n" }}
 {{- range $key, $value := $defaults }}{{ $key | toJson }} = {{ toJson $value }}{{ "\n" }}{{ end }}

@@ -96,6 +96,13 @@ spec:
           mountPath: /etc/breakerd-tracing-ca
           readOnly: true
         {{- end }}
+        {{- range .Values.notify }}
+        {{- if .existingSecret }}
+        - name: notify-{{ .name }}
+          mountPath: /etc/breakerd-notify/{{ .name }}
+          readOnly: true
+        {{- end }}
+        {{- end }}
         - name: data
           mountPath: /var/lib/breakerd
         - name: tmp
@@ -149,6 +156,14 @@ spec:
         items:
           - key: {{ $.Values.tracing.caKey }}
             path: ca.crt
+    {{- end }}
+    {{- range .Values.notify }}
+    {{- if .existingSecret }}
+    - name: notify-{{ .name }}
+      secret:
+        secretName: {{ .existingSecret }}
+        defaultMode: 0440
+    {{- end }}
     {{- end }}
     {{- if not .Values.persistence.enabled }}
     - name: data

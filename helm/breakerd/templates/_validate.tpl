@@ -105,6 +105,14 @@
 {{- if regexMatch "(?ms)^\\s*\\[metrics\\]\\s*$[^\\[]*^\\s*namespace\\s*=" (toString .Values.config) }}
 {{- fail "config sets metrics.namespace: set the value metrics.namespace, which the alerts follow" }}
 {{- end }}
+{{- $targets := list }}
+{{- range .Values.notify }}
+{{- if has .name $targets }}{{ fail (printf "notify: two targets are named %s" .name) }}{{ end }}
+{{- $targets = append $targets .name }}
+{{- if and .existingSecret (not (or .urlKey .secretKey .caKey)) }}
+{{- fail (printf "notify: existingSecret of %s has no effect without urlKey, secretKey or caKey" .name) }}
+{{- end }}
+{{- end }}
 {{- if .Values.prometheusRule.enabled }}
 {{- $names := list }}
 {{- range ((.Files.Get "files/alerts.yaml") | fromYaml).groups }}{{ range .rules }}{{ $names = append $names .alert }}{{ end }}{{ end }}

@@ -49,7 +49,7 @@ json() {
 
 # What the secrets hold that the values name.
 files=$work/secrets
-mkdir -p "$files"/{breakerd-tls,breakerd-tokens,breakerd-token,breakerd-client,breakerd-db-app,breakerd-credentials,breakerd-collector}
+mkdir -p "$files"/{breakerd-tls,breakerd-tokens,breakerd-token,breakerd-client,breakerd-db-app,breakerd-credentials,breakerd-notify,breakerd-collector}
 postgres=$BREAKERD_TEST_POSTGRES_URL
 authority=${postgres#*://} && authority=${authority%%/*}
 user=${authority%@*} address=${authority#*@}
@@ -72,6 +72,9 @@ certificate() { # certificate NAME FOLDER EXTENSIONS
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=CA of the test" \
   -keyout "$work/ca.key" -out "$work/ca.crt" 2>/dev/null
 cp "$work/ca.crt" "$files/breakerd-collector/"
+printf 'https://hooks.example.org/services/T0/B0/x' >"$files/breakerd-notify/url"
+printf 'whsec_%s' "$(openssl rand -base64 32)" >"$files/breakerd-notify/secret"
+cp "$work/ca.crt" "$files/breakerd-notify/"
 certificate breakerd "$files/breakerd-tls" 'subjectAltName=DNS:localhost'
 certificate test "$files/breakerd-client" $'subjectAltName=URI:spiffe://cluster/ns/test\nextendedKeyUsage=clientAuth'
 "$program" token new --name test --role caller --role reader --append "$files/breakerd-tokens/tokens.toml" 2>/dev/null |
@@ -110,7 +113,9 @@ mounts() {
         fi
       done
     if [ "$(jq -r '.configMap.name // ""' <<<"$volume")" != '' ]; then
-      jq -r '.[] | select(.kind == "ConfigMap") | .data["breakerd.toml"]' <<<"$manifests" >"$root$path/breakerd.toml"
+      # An absolute path in it is one of a mount.
+      jq -r '.[] | select(.kind == "ConfigMap") | .data["breakerd.toml"]' <<<"$manifests" |
+        sed "s|\"/etc/breakerd-notify/|\"$root/etc/breakerd-notify/|" >"$root$path/breakerd.toml"
     fi
   done < <(jq -r --argjson pod "$2" \
     '.volumeMounts // [] | .[] | . as $mount | [$mount.mountPath, ([$pod.volumes[]? | select(.name == $mount.name)][0] // {} | tojson)] | @tsv' <<<"$1" |

@@ -399,6 +399,35 @@ pub(super) const STORIES: &[Story] = &[
         &[("breakerd_task_failures_total{task='timer',instance='a'}", "1x10")],
     ),
     fires(
+        "BreakerdNotifyFails",
+        "a target is down, and notifications wait",
+        "7m",
+        &[("breakerd_notify_queue_depth{target='chat',instance='a'}", "0 1 2 3x20")],
+    ),
+    fires(
+        "BreakerdNotifyFails",
+        "a chat rejects what is posted",
+        "7m",
+        &[("breakerd_notify_failed_total{target='chat',instance='a'}", "0 1x30")],
+    ),
+    fires(
+        "BreakerdNotifyFails",
+        "a secret that is none",
+        "7m",
+        &[("breakerd_notify_last_reload_successful{target='chat',instance='a'}", "1 0x30")],
+    ),
+    silent(
+        "BreakerdNotifyFails",
+        "a target is away for two minutes, and then gets what waited",
+        "7m",
+        &[
+            ("breakerd_notify_queue_depth{target='chat',instance='a'}", "0 1 2 2 1 0x20"),
+            ("breakerd_notify_failed_total{target='chat',instance='a'}", "0x30"),
+            ("breakerd_notify_failed_attempts_total{target='chat',instance='a'}", "0 1 3 5x30"),
+            ("breakerd_notify_last_reload_successful{target='chat',instance='a'}", "1x30"),
+        ],
+    ),
+    fires(
         "BreakerdRefusesClients",
         "a client without a token",
         "30m",
