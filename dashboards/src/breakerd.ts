@@ -250,6 +250,39 @@ export const breakerd = dashboard({
       ],
     },
     {
+      title: "Webhooks and Traces",
+      panels: [
+        timeSeries({
+          title: "Notifications",
+          description: "Posted to the targets of [[notify]], given up, and dropped because a queue was full.",
+          unit: "ops",
+          queries: [
+            { expr: `sum by (target) (${rate("notify_sent_total")})`, legend: "{{target}} sent" },
+            { expr: `sum by (target) (${rate("notify_failed_total")})`, legend: "{{target}} given up" },
+            { expr: `sum by (target) (${rate("notify_dropped_total")})`, legend: "{{target}} dropped" },
+          ],
+        }),
+        timeSeries({
+          title: "Notifications That Wait",
+          unit: "short",
+          queries: [{ expr: `sum by (target) (${own("notify_queue_depth")})`, legend: "{{target}}" }],
+        }),
+        timeSeries({
+          title: "Spans",
+          unit: "ops",
+          queries: [
+            { expr: `sum(${rate("tracing_exported_spans_total")})`, legend: "exported" },
+            { expr: `sum by (reason) (${rate("tracing_dropped_spans_total")})`, legend: "dropped: {{reason}}" },
+          ],
+        }),
+        timeSeries({
+          title: "Failed Exports of Spans",
+          unit: "ops",
+          queries: [{ expr: `sum(${rate("tracing_failed_exports_total")})`, legend: "failed" }],
+        }),
+      ],
+    },
+    {
       title: "Process",
       panels: [
         timeSeries({

@@ -64,6 +64,28 @@ slow_call_rate_threshold = 90
 slow_call_duration_threshold = "1s"
 minimum_number_of_calls = 10
 T
+# A target of webhooks that accepts everything.
+python3 - "$work/receiver" <<'P' &
+import http.server, sys
+class Receiver(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+with open(sys.argv[1], "w") as port:
+    port.write(f"{server.server_address[1]}\n")
+server.serve_forever()
+P
+processes+=($!)
+eventually grep -q . "$work/receiver" 2>/dev/null || die 'the receiver of the webhooks does not start'
+cat >>"$work/breakerd.toml" <<T
+[[notify]]
+name = "chat"
+url = "http://127.0.0.1:$(cat "$work/receiver")/"
+T
 grpc=() http=()
 for replica in 0 1 2; do
   mkdir "$work/$replica"
