@@ -93,7 +93,7 @@ build() {
 # there when the tests are built: so most of it is, and is left as it was.
 first_stage=$work/first-stage
 gathered() {
-  local binary=${BREAKERD_E2E_IMAGE_BINARY:-target/debug/breakerd}
+  local binary=${BREAKERD_E2E_IMAGE_BINARY:-$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/debug/breakerd}
   if [ -z "${BREAKERD_E2E_IMAGE_BINARY:-}" ]; then
     cargo rustc --quiet --locked --bin breakerd -- -C target-feature=+crt-static -C strip=symbols
   fi
