@@ -81,6 +81,10 @@ impl SecretUrl {
             return Err(format!("it has {} bytes, the limit is {URL_BYTES_MAX}", text.len()));
         }
         let url = Url::parse(text).map_err(|error| error.to_string())?;
+        // The parser would take the first part of the path for the host.
+        if text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/')) {
+            return Err("empty host".to_owned());
+        }
         if !matches!(url.scheme(), "http" | "https") {
             return Err("its scheme is neither http nor https".to_owned());
         }
