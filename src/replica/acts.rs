@@ -14,11 +14,12 @@
 
 use std::time::Duration;
 
-use breaker::{Key, Needed, Numbering, ProposalId, Snapshot, State, Time, WrongState};
+use breaker::{Key, Needed, Numbering, Snapshot, State, Time, WrongState};
 
 use super::Replica;
 use super::coordinator::Coordinator;
-use crate::engine::{Acted, Creator, OperatorAct, OperatorError, PlannedAct, Standing, StoreAnswer, Unknown};
+use super::standing::standing;
+use crate::engine::{Acted, Creator, OperatorAct, OperatorError, PlannedAct, StoreAnswer, Unknown};
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{Answer, Answered, Change, DecidedIn, Proposal, StoreError};
 
@@ -146,19 +147,7 @@ impl Replica {
             self.engine.take_answer(&planned.key, &StoreAnswer::AnsweredRow(&row.row), row.entered_by, now);
             match answer {
                 Answer::Won { epoch, .. } => {
-                    self.engine.note_act(&Standing {
-                        key: &planned.key,
-                        transition,
-                        epoch,
-                        at: if row.row.snapshot.epoch == epoch {
-                            row.row.snapshot.entered_at
-                        } else {
-                            transition.at
-                        },
-                        replica: &id.replica,
-                        id: ProposalId { boot: id.boot, number: id.seq },
-                        store_unavailable: false,
-                    });
+                    self.engine.note_act(&standing(&planned.key, transition, &id, epoch, &row.row.snapshot));
                     return Ok(self.done(&planned, Some(epoch)));
                 }
                 // Somebody else did the same.

@@ -6,6 +6,7 @@ use breaker::{ProposalAnswer, ProposalId};
 use breakerd_common::clock::Clock;
 
 use super::newest_seen::NewestSeen;
+use super::standing::standing;
 use crate::engine::{Engine, Standing, StoreAnswer};
 use crate::journal::writer::AnswerSink;
 use crate::protocol_rules::{Rule, holds};
@@ -64,16 +65,9 @@ impl AnswerSink for Answers {
             && !proposal.decided_in.is_repeat
         {
             let row = &answered.row.row.snapshot;
-            self.engine.note_won(&Standing {
-                key: &proposal.key,
-                transition,
-                epoch: *epoch,
-                // Of the store's clock, unless another transition has come since.
-                at: if row.epoch == *epoch { row.entered_at } else { transition.at },
-                replica: &proposal.id.replica,
-                id,
-                store_unavailable: proposal.store_unavailable,
-            });
+            let standing = standing(&proposal.key, transition, &proposal.id, *epoch, row);
+            let store_unavailable = proposal.store_unavailable;
+            self.engine.note_won(&Standing { store_unavailable, ..standing });
         }
     }
 

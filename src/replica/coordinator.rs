@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use breaker::{ProbeAnswer, ProbeGrant, ProposalId, Time};
+use breaker::{ProbeAnswer, ProbeGrant, Time};
 use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -18,6 +18,7 @@ use super::batch_size::LIMIT;
 use super::newest_seen::NewestSeen;
 use super::outcomes::{Outcome, Outcomes};
 use super::returns::{Returned, Returns};
+use super::standing::standing;
 use crate::engine::{BreakerRequests, Engine, ReportedProbe, RequestLimit, Standing, StoreAnswer};
 use crate::journal::Journal;
 use crate::protocol_rules::{Rule, holds};
@@ -299,15 +300,9 @@ impl Coordinator {
         let settled = StoreAnswer::Settled { report, took: outcome.took, answer: &answer };
         self.engine.take_answer(key, &settled, entered_by, now);
         if let Some(Proposal { id, change: Change::Transition(transition), .. }) = stands.as_deref() {
-            self.engine.note_won(&Standing {
-                key,
-                transition,
-                epoch: transition.after.epoch,
-                at: transition.at,
-                replica: &id.replica,
-                id: ProposalId { boot: id.boot, number: id.seq },
-                store_unavailable: false,
-            });
+            let standing = standing(key, transition, id, transition.after.epoch, &transition.after);
+            // The store's clock has it so.
+            self.engine.note_won(&Standing { at: transition.at, ..standing });
         }
         // Nobody may wait any more.
         let _ = outcome.waiting.send(answer);

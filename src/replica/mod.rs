@@ -25,6 +25,7 @@ mod recording;
 mod replication;
 mod returns;
 mod row_use;
+mod standing;
 mod tail;
 mod timelines;
 
