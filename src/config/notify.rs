@@ -233,10 +233,7 @@ impl<'a> Entry<'_, 'a> {
     /// What is given, or what applies without; none: it is wrong.
     fn taken<T: Take>(&mut self, item: Option<&Item<'a>>, setting: &NotifySetting, default: T) -> Option<T> {
         let Some(item) = item else { return Some(default) };
-        match T::take(RawValue::Toml(item.get_ref()), setting.expected) {
-            Ok(taken) => Some(taken),
-            Err(invalid) => self.invalid(setting, item, invalid),
-        }
+        self.value(item, setting)
     }
 
     fn required<T: Take>(&mut self, item: Option<&Item<'a>>, setting: &NotifySetting) -> Option<T> {
@@ -244,6 +241,10 @@ impl<'a> Entry<'_, 'a> {
             self.conflicts(&format!("`{}` is missing", setting.key));
             return None;
         };
+        self.value(item, setting)
+    }
+
+    fn value<T: Take>(&mut self, item: &Item<'a>, setting: &NotifySetting) -> Option<T> {
         match T::take(RawValue::Toml(item.get_ref()), setting.expected) {
             Ok(taken) => Some(taken),
             Err(invalid) => self.invalid(setting, item, invalid),
