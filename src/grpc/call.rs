@@ -277,7 +277,8 @@ impl Call {
         let shared = &self.connection.shared;
         let now = shared.app.clock.now();
         let elapsed = now.since(self.started);
-        shared.calls.ended(self.method, code, elapsed);
+        let sampled = span.as_deref().map(|span| call_span::sampled_call(span, now));
+        shared.calls.ended(self.method, code, elapsed, sampled);
         tracing::debug!(
             service = self.method.service(),
             method = self.method.name(),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use crate::metrics::CallRow;
+use super::sampled_calls::{SampledCall, SampledCalls};
+use crate::metrics::{CallRow, Exemplar};
 
 /// Upper bounds of the buckets in seconds: from the tens of microseconds of a decision to a call that waits
 /// for its deadline.
@@ -182,6 +183,7 @@ struct Counted {
     /// By bucket, the last one unbounded; not cumulative.
     buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
     sum_micros: AtomicU64,
+    sampled: SampledCalls,
 }
 
 /// Calls of one method up to some moment.
@@ -197,6 +199,10 @@ pub struct CallView {
     pub count: u64,
     /// Seconds that they took in all.
     pub sum_seconds: f64,
+    /// The newest sampled call of each bucket, as far as there are any; that of the unbounded one is behind that of the last bound.
+    pub exemplars: Vec<Option<Exemplar>>,
+    /// The newest sampled call of each code of a failure.
+    pub exemplars_by_code: Vec<(&'static str, Exemplar)>,
 }
 
 impl CallView {
@@ -210,6 +216,8 @@ impl CallView {
             cumulative: self.cumulative,
             count: self.count,
             sum_seconds: self.sum_seconds,
+            exemplars: self.exemplars,
+            exemplars_by_code: self.exemplars_by_code,
         }
     }
 }
@@ -221,9 +229,14 @@ impl Default for CallMetrics {
 }
 
 impl CallMetrics {
-    pub(crate) fn ended(&self, method: Method, code: Code, took: Duration) {
+    pub(super) fn ended(&self, method: Method, code: Code, took: Duration, sampled: Option<SampledCall>) {
         let counted = &self.methods[method as usize];
         counted.codes[code as usize].fetch_add(1, Relaxed);
+        if let Some(call) = sampled
+            && code != Code::Ok
+        {
+            counted.sampled.failed(code as usize, call);
+        }
         if method.is_stream() {
             return;
         }
@@ -231,6 +244,9 @@ impl CallMetrics {
         let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
         counted.buckets[bucket].fetch_add(1, Relaxed);
         counted.sum_micros.fetch_add(micros, Relaxed);
+        if let Some(call) = sampled {
+            counted.sampled.timed(bucket, Duration::from_micros(micros), call);
+        }
     }
 
     /// Every method that is served, called or not.
@@ -255,7 +271,10 @@ impl Counted {
         }
         cumulative.pop();
         let sum_seconds = Duration::from_micros(self.sum_micros.load(Relaxed)).as_secs_f64();
-        CallView { method, by_code, cumulative, count, sum_seconds }
+        let exemplars = self.sampled.by_bucket();
+        let codes = CODES.iter().zip(self.sampled.by_code());
+        let exemplars_by_code = codes.filter_map(|(code, exemplar)| Some((*code, exemplar?))).collect();
+        CallView { method, by_code, cumulative, count, sum_seconds, exemplars, exemplars_by_code }
     }
 }
 
@@ -266,6 +285,9 @@ pub(crate) fn code_name(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use breaker::Time;
+    use opentelemetry::trace::TraceId;
+
     use super::*;
 
     #[test]
@@ -290,10 +312,10 @@ mod tests {
     #[test]
     fn calls_are_counted_by_code_and_by_time() {
         let calls = CallMetrics::default();
-        calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(50));
-        calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(51));
-        calls.ended(Method::AllowRequest, Code::Unauthenticated, Duration::from_mins(1));
-        calls.ended(Method::HealthWatch, Code::Ok, Duration::from_mins(1));
+        calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(50), None);
+        calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(51), None);
+        calls.ended(Method::AllowRequest, Code::Unauthenticated, Duration::from_mins(1), None);
+        calls.ended(Method::HealthWatch, Code::Ok, Duration::from_mins(1), None);
         let views = calls.snapshot();
         let allow = &views[Method::AllowRequest as usize];
         assert_eq!(allow.by_code, [("OK", 2), ("UNAUTHENTICATED", 1)]);
@@ -302,5 +324,33 @@ mod tests {
         assert_eq!(allow.count, 3);
         assert_eq!(views[Method::HealthWatch as usize].by_code, [("OK", 1)]);
         assert_eq!(views[Method::HealthWatch as usize].count, 0);
+    }
+
+    #[test]
+    fn a_sampled_call_is_with_the_bucket_that_it_is_timed_in_and_with_the_code_of_its_failure() {
+        let trace_id = TraceId::from(7);
+        let sampled = Some(SampledCall { trace_id, ended_at: Time::ZERO });
+        let exemplar = |value| Exemplar { trace_id, value, at: Time::ZERO };
+        let calls = CallMetrics::default();
+        calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(50), sampled);
+        calls.ended(Method::AllowRequest, Code::Internal, Duration::from_mins(1), sampled);
+        calls.ended(Method::AllowRequest, Code::Ok, Duration::from_micros(60), None);
+        calls.ended(Method::HealthWatch, Code::Unavailable, Duration::from_mins(1), sampled);
+
+        let views = calls.snapshot();
+        let allow = &views[Method::AllowRequest as usize];
+        let mut expected = vec![None; BOUNDS_MICROS.len() + 1];
+        expected[0] = Some(exemplar(0.000_05));
+        expected[BOUNDS_MICROS.len()] = Some(exemplar(60.0));
+        assert_eq!(allow.exemplars, expected);
+        assert_eq!(allow.exemplars_by_code, [("INTERNAL", exemplar(1.0))]);
+        // A stream is not timed.
+        let watch = &views[Method::HealthWatch as usize];
+        assert_eq!(
+            (&*watch.exemplars, &*watch.exemplars_by_code),
+            (&[][..], &[("UNAVAILABLE", exemplar(1.0))][..])
+        );
+        let record = &views[Method::RecordOutcome as usize];
+        assert!(record.exemplars.is_empty() && record.exemplars_by_code.is_empty());
     }
 }

@@ -15,6 +15,7 @@ use tonic::Code;
 
 use super::call_metrics::{Method, code_name};
 use super::rights;
+use super::sampled_calls::SampledCall;
 use crate::app::App;
 use crate::traces::{CallEnd, CallSpan, bounded};
 
@@ -26,6 +27,11 @@ pub(super) fn begin(app: &App, method: Method, headers: &HeaderMap, started: Tim
         return None;
     }
     tracer.call(method.full_name(), headers, started).map(Box::new)
+}
+
+/// What is kept of a call that ends at `now`, beside what is counted of it.
+pub(super) fn sampled_call(span: &CallSpan, now: Time) -> SampledCall {
+    SampledCall { trace_id: span.trace_id(), ended_at: span.wall(now) }
 }
 
 /// Ends it with the code of the response.

@@ -39,6 +39,7 @@ mod reporters;
 mod request_body;
 mod response_body;
 mod rights;
+mod sampled_calls;
 mod serve;
 mod services;
 mod status;

@@ -3,7 +3,8 @@
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 
-use super::family::{Buckets, Names, Page, families, number};
+use super::exemplars::{Exemplar, Exemplars, SeriesExemplars};
+use super::family::{Buckets, Family as _, Names, Page, families, number};
 use super::{CallSource, Namespace};
 
 families! {
@@ -47,6 +48,10 @@ pub struct CallRow {
     pub count: u64,
     /// Seconds that they took in all.
     pub sum_seconds: f64,
+    /// The newest sampled call of each bucket, as far as there are any; that of the unbounded one is behind that of the last bound.
+    pub exemplars: Vec<Option<Exemplar>>,
+    /// The newest sampled call of each status code of a failure.
+    pub exemplars_by_code: Vec<(&'static str, Exemplar)>,
 }
 
 /// Asks the transport what it counted, at every scrape.
@@ -85,4 +90,19 @@ impl Collector for Calls {
         }
         page.into_families(&self.names)
     }
+}
+
+/// The sampled calls among those that `source` counted.
+pub(super) fn exemplars(source: &CallSource, namespace: &Namespace) -> Exemplars {
+    let mut exemplars = Exemplars::default();
+    for CallRow { service, method, exemplars: timed, exemplars_by_code, .. } in source().rows {
+        let series = SeriesExemplars { labels: vec![service, method], exemplars: timed };
+        exemplars.add(namespace.name(Shown::Duration.name()), series);
+        for (code, exemplar) in exemplars_by_code {
+            let labels = vec![service, method, code];
+            let series = SeriesExemplars { labels, exemplars: vec![Some(exemplar)] };
+            exemplars.add(namespace.name(Shown::Calls.name()), series);
+        }
+    }
+    exemplars
 }

@@ -15,6 +15,7 @@
 mod access;
 mod breakers;
 mod calls;
+mod exemplars;
 mod family;
 mod field;
 mod journal;
@@ -43,6 +44,7 @@ use field::metrics;
 
 pub use access::Refusal;
 pub use calls::{CallRow, CallsView};
+pub use exemplars::Exemplar;
 pub use metered_shared_store::{MeteredCountStore, MeteredSharedStore};
 pub use metered_store::MeteredStore;
 pub use namespace::{Namespace, NamespaceError};
@@ -101,6 +103,7 @@ pub struct Metrics {
     namespace: Namespace,
     registry: Registry,
     journal: OnceLock<JournalSource>,
+    calls: OnceLock<CallSource>,
 }
 
 metrics! {
@@ -272,7 +275,7 @@ impl Metrics {
         let notify = NotifyMetrics::new(&namespace);
         let build = BuildMetrics::new(&namespace);
         build.build_info.with_label_values(&[VERSION, COMMIT]).set(1);
-        let journal = OnceLock::new();
+        let (journal, calls) = (OnceLock::new(), OnceLock::new());
         let metrics = Self {
             store,
             config,
@@ -287,6 +290,7 @@ impl Metrics {
             namespace,
             registry,
             journal,
+            calls,
         };
         let fields = [
             metrics.store.collectors(),
@@ -330,12 +334,15 @@ impl Metrics {
         self.register(Box::new(breakers::Breakers::new(engine, clock, &self.namespace)))
     }
 
-    /// Shows the calls of gRPC at every scrape.
+    /// Shows the calls of gRPC at every scrape, and in OpenMetrics with those of them that are sampled.
     ///
     /// # Errors
     /// When a transport is shown already.
     pub fn show_calls(&self, source: CallSource) -> prometheus::Result<()> {
-        self.register(Box::new(calls::Calls::new(source, &self.namespace)))
+        self.register(Box::new(calls::Calls::new(Arc::clone(&source), &self.namespace)))?;
+        // Registering fails for a second one.
+        let _ = self.calls.set(source);
+        Ok(())
     }
 
     /// Exports the status of the journal at every scrape, and through [`Metrics::journal`].
@@ -359,10 +366,13 @@ impl Metrics {
     /// # Errors
     /// When a source that was registered gives a family without a name or a sample.
     pub fn render(&self, format: Format) -> prometheus::Result<String> {
-        let families = self.registry.gather();
         match format {
-            Format::Text => TextEncoder::new().encode_to_string(&families),
-            Format::OpenMetrics => Ok(open_metrics::encode(&families)),
+            Format::Text => TextEncoder::new().encode_to_string(&self.registry.gather()),
+            Format::OpenMetrics => {
+                // Before the samples: then these count every call that is an exemplar.
+                let exemplars = self.calls.get().map(|calls| calls::exemplars(calls, &self.namespace));
+                Ok(open_metrics::encode(&self.registry.gather(), &exemplars.unwrap_or_default()))
+            }
         }
     }
 

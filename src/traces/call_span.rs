@@ -37,6 +37,11 @@ impl CallSpan {
         self.context.span().span_context().trace_id()
     }
 
+    /// The wall clock's time at `at` of the monotonic clock, as the times of this span are worked out.
+    pub fn wall(&self, at: Time) -> Time {
+        self.offset.to_wall(at)
+    }
+
     /// Ends it at `now` of the monotonic clock, with the name of its status code.
     pub fn end(&self, code: &'static str, end: CallEnd, now: Time) {
         let span = self.context.span();

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use breakerd_api::v1;
 use tonic::Request;
@@ -121,6 +122,54 @@ async fn a_collector_is_verified_with_the_ca_that_is_set() {
             assert!(process.stop().await.success());
         }
     }
+}
+
+/// What a page of OpenMetrics has of the RPCs, and how many exemplars it has in all.
+async fn rpcs_in_open_metrics(process: &Process) -> (String, usize) {
+    let request = reqwest::Client::new().get(format!("{}/metrics", process.http));
+    let answer = request.header("accept", "application/openmetrics-text").send().await.unwrap();
+    let page = answer.text().await.unwrap();
+    let rpcs =
+        page.lines().filter(|line| line.contains("_breakerd_grpc_call")).collect::<Vec<_>>().join("\n");
+    (rpcs, page.matches(" # {").count())
+}
+
+#[tokio::test]
+async fn a_sampled_call_is_an_exemplar_of_its_duration_and_of_its_failure_in_open_metrics_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tracing(folder.path(), "http://127.0.0.1:1");
+    command.env("BREAKERD_TRACING_SAMPLE_RATIO", "0");
+    let process = ready(command, folder.path()).await;
+    let (mut breakers, mut operations) = (process.breakers().await, process.operations().await);
+    breakers.allow_request(ask("payments", "")).await.unwrap();
+    assert_eq!(rpcs_in_open_metrics(&process).await.1, 0, "nothing is sampled");
+
+    breakers.allow_request(sampled(ask("payments", ""))).await.unwrap();
+    let nobody = v1::GetBreakerRequest { service: "nobody".to_owned(), ..Default::default() };
+    operations.get_breaker(sampled(nobody)).await.unwrap_err();
+    let (rpcs, exemplars) = rpcs_in_open_metrics(&process).await;
+    assert_eq!(exemplars, 3, "a bucket of each, and the failure: {rpcs}");
+    let trace = &SAMPLED[3..35];
+    let seconds_since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    for series in [
+        r#"_duration_seconds_bucket{service="breakerd.v1.BreakerService",method="AllowRequest",le="#,
+        r#"_duration_seconds_bucket{service="breakerd.v1.OperationsService",method="GetBreaker",le="#,
+        r#"_calls_total{service="breakerd.v1.OperationsService",method="GetBreaker",code="NOT_FOUND"}"#,
+    ] {
+        let is_of = |line: &&str| line.contains(series) && line.contains(" # {");
+        let line = rpcs.lines().find(is_of).unwrap_or_else(|| panic!("{series} in {rpcs}"));
+        let (_, exemplar) = line.split_once(" # ").unwrap();
+        let words: Vec<_> = exemplar.split(' ').collect();
+        let [labels, value, at] = words[..] else { panic!("{line}") };
+        assert_eq!(labels, format!("{{trace_id=\"{trace}\"}}"));
+        let (value, at) = (value.parse::<f64>().unwrap(), at.parse::<f64>().unwrap());
+        assert!(value > 0.0 && value <= 1.0, "{line}");
+        assert!((seconds_since_epoch - at).abs() < 60.0, "{line}");
+    }
+    // The text format has no place for them.
+    assert!(!process.page("/metrics").await.contains(trace));
+    drop((breakers, operations));
+    assert!(process.stop().await.success());
 }
 
 #[tokio::test]
