@@ -18,6 +18,9 @@ const quantiles = (histogram: string, by: string, labels = ""): Query[] =>
     legend: `{{${by}}} p${percentile}`,
   }));
 
+/** Of queries that ask for the same series, the first one asks for their exemplars too. */
+const withExemplars = ([first, ...others]: Query[]): Query[] => (first ? [{ ...first, exemplars: true }, ...others] : []);
+
 const yes = named({ 0: { text: "no", color: "red" }, 1: { text: "yes", color: "green" } });
 const no = named({ 0: { text: "no", color: "green" }, 1: { text: "yes", color: "red" } });
 const green = { color: "green", value: null };
@@ -100,13 +103,19 @@ export const breakerd = dashboard({
         timeSeries({
           title: "RPCs That Failed",
           unit: "reqps",
-          queries: [{ expr: `sum by (method, code) (${rate("grpc_calls_total", 'code!="OK"')}) > 0`, legend: "{{method}} {{code}}" }],
+          queries: [
+            {
+              expr: `sum by (method, code) (${rate("grpc_calls_total", 'code!="OK"')}) > 0`,
+              legend: "{{method}} {{code}}",
+              exemplars: true,
+            },
+          ],
         }),
         timeSeries({
           title: "RPC Duration",
-          description: "In the process, without the network.",
+          description: "In the process, without the network. Points are sampled calls, with the ids of their traces.",
           unit: "s",
-          queries: quantiles("grpc_call_duration_seconds", "method"),
+          queries: withExemplars(quantiles("grpc_call_duration_seconds", "method")),
         }),
         timeSeries({
           title: "RPCs in Flight",

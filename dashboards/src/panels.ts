@@ -42,6 +42,8 @@ export const datasource = { type: "prometheus", uid: "${datasource}" };
 export interface Query {
   expr: string;
   legend?: string;
+  /** Whether the calls that breakerd names as exemplars are shown too, as points that lead to their traces. */
+  exemplars?: boolean;
 }
 
 /** What every panel has. */
@@ -62,12 +64,13 @@ const WIDTH = 24;
 const at = (said: Said, width: number, height: number) => ({ x: 0, y: 0, w: said.width ?? width, h: said.height ?? height });
 
 const targets = (queries: Query[], instant: boolean): Array<Record<string, unknown>> =>
-  queries.map(({ expr, legend }, index) => ({
+  queries.map(({ expr, legend, exemplars }, index) => ({
     refId: String.fromCharCode("A".charCodeAt(0) + index),
     datasource,
     editorMode: "code",
     expr,
     legendFormat: legend ?? "__auto",
+    ...(exemplars ? { exemplar: true } : {}),
     ...(instant ? { instant: true, range: false, format: "table" } : { instant: false, range: true }),
   }));
 
