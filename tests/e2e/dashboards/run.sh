@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Dashboards and alerts in a real Prometheus: it scrapes three replicas on one Postgres whose callers' dependencies are dead, flapping, slow and
 # well. Every query of every panel returns a series; the alerts fire for what is dead, flapping or forced open, are silent about what is well,
-# and resolve once the dependency is back. The dashboards agree with Grafana's types.
+# and resolve once the dependency is back. The dashboards agree with Grafana's types. Sampled calls are exemplars in Prometheus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-scripts/tools.sh jq prometheus
+scripts/tools.sh grpcurl jq prometheus
 export PATH=$PWD/.tools/bin:$PATH
 if [ -z "${BREAKERD_TEST_POSTGRES_URL:-}" ]; then
   exec scripts/with-postgres.sh "$0"
@@ -86,6 +86,12 @@ cat >>"$work/breakerd.toml" <<T
 name = "chat"
 url = "http://127.0.0.1:$(cat "$work/receiver")/"
 T
+# Every call is sampled. Nobody listens where the spans go: what counts is what /metrics says of them.
+cat >>"$work/breakerd.toml" <<'T'
+[tracing]
+endpoint = "http://127.0.0.1:1"
+sample_ratio = 1
+T
 grpc=() http=()
 for replica in 0 1 2; do
   mkdir "$work/$replica"
@@ -113,11 +119,15 @@ scrape_configs:
 Y
 prometheus=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/tsdb" --web.listen-address="$prometheus" \
-  --storage.tsdb.retention.time=1d >"$work/prometheus.log" 2>&1 &
+  --storage.tsdb.retention.time=1d --enable-feature=exemplar-storage >"$work/prometheus.log" 2>&1 &
 processes+=($!)
 eventually curl --silent --fail --output /dev/null "http://$prometheus/-/ready" || { tail -n 5 "$work/prometheus.log" >&2; die "Prometheus is not ready"; }
 ask() { curl --silent --get "http://$prometheus/api/v1/query" --data-urlencode "query=$1"; }
 has_series() { ask "$1" | jq -e '.data.result | length > 0' >/dev/null; }
+exemplars() {
+  curl --silent --get "http://$prometheus/api/v1/query_exemplars" --data-urlencode "query=$1" --data-urlencode "start=$(($(date +%s) - 600))" \
+    --data-urlencode "end=$(($(date +%s) + 60))"
+}
 has_no_series() { ask "$1" | jq -e '.data.result | length == 0' >/dev/null; }
 
 # The callers, through any replica.
@@ -175,6 +185,31 @@ for dashboard in helm/breakerd/files/dashboards/*.json; do
     said "$(basename "$dashboard" .json): $title: $query" has_series "$query"
   done < <(jq -r '.panels[] | .title as $title | .targets[]? | [$title, .expr] | @tsv' "$dashboard" | sed 's/\\\\/\\/g')
 done
+
+# Exemplars: one of a call whose trace is known, and those that panels ask for.
+trace=0af7651916cd43dd8448eb211c80319c
+for _ in 1 2 3; do
+  grpcurl -plaintext -H "traceparent: 00-$trace-b7ad6b7169203331-01" -d '{"service": "nobody"}' "${grpc[0]}" breakerd.v1.OperationsService/GetBreaker \
+    >/dev/null 2>&1 || true
+  sleep 0.1
+done
+# shellcheck disable=SC2329 # called by said
+has_trace() { exemplars "$1" | jq -e --arg trace "$trace" 'any(.data[].exemplars[]; .labels == {trace_id: $trace})' >/dev/null; }
+said 'exemplars: Prometheus has the trace of a call with its duration' \
+  has_trace 'llm_incident_manager_breakerd_grpc_call_duration_seconds_bucket{method="GetBreaker"}'
+said 'exemplars: Prometheus has the trace of a call with its failure' \
+  has_trace 'llm_incident_manager_breakerd_grpc_calls_total{method="GetBreaker", code="NOT_FOUND"}'
+# shellcheck disable=SC2329 # called by said
+has_exemplars() { exemplars "$1" | jq -e 'any(.data[].exemplars[]; .labels.trace_id | test("^[0-9a-f]{32}$"))' >/dev/null; }
+while IFS=$'\t' read -r title query; do
+  # shellcheck disable=SC2016 # Grafana's variables
+  query=$(sed 's/\$instance/.*/g; s/\$__rate_interval/30s/g' <<<"$query")
+  said "exemplars: $title" has_exemplars "$query"
+done < <(jq -r '.panels[] | .title as $title | .targets[]? | select(.exemplar) | [$title, .expr] | @tsv' helm/breakerd/files/dashboards/*.json | sed 's/\\\\/\\/g')
+refuses_none() {
+  curl --silent "http://$prometheus/metrics" | awk '/^prometheus_.*exemplar.*out_of_order.*_total / { sum += $2; seen = 1 } END { exit !(seen && sum == 0) }'
+}
+said 'exemplars: Prometheus refuses none' refuses_none
 
 rules_are_evaluated() {
   curl --silent "http://$prometheus/api/v1/rules" | jq -e '[.data.groups[].rules[]] | length > 20 and all(.health == "ok")' >/dev/null
