@@ -1,8 +1,8 @@
 //! Writes down what this replica reads of the store, before anybody is told of it, where no replica may have it on disk.
 //!
-//! That is what the outcome of a probe decided: the store made the transition, and the replica that sent the outcome may never
-//! have heard of it. Others read the row, and tell their callers. Should the store go back to before it, each of them sends it again,
-//! under the id that the row names, and the history has it once.
+//! That is what the outcome of a probe decided, and a state of before that a replica took up in a new timeline: it is known only in the
+//! store how that came out, and the replica that sent it may never have heard of it. Others read the row, and tell their callers. Should
+//! the store go back to before it, each of them sends it again, under the id that the row names, and the history has it once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use crate::journal::{ACKNOWLEDGED_KEPT, Journal};
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{
-    Answered, ChangedRow, DecidedBy, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage, SharedStore,
-    StoreError, Told, TransitionId, decided_by_outcome,
+    Answer, Answered, ChangedRow, DecidedBy, DecidedIn, ProbeRequest, ProbeResponse, Proposal, RowCursor,
+    RowsPage, SharedStore, StoreError, Told, TransitionId, decided_in_store,
 };
 
 /// Ids of what was kept that are remembered. Beyond it they are forgotten, and a row that is read again is kept again, which says
@@ -52,7 +52,7 @@ impl KeepingStore {
         if let Some((entered_by, decided_by)) = entered_by.zip(decided_by).filter(|_| is_new)
             && !self.kept.lock().contains(&decided_by.id)
         {
-            self.journal.keep(decided_by_outcome(key, row, entered_by, decided_by));
+            self.journal.keep(decided_in_store(key, row, entered_by, decided_by));
             // Not before: another task that reads the row meanwhile would tell of it, and it is on no disk yet.
             self.remember_kept(&decided_by.id);
         }
@@ -64,6 +64,17 @@ impl KeepingStore {
             kept.clear();
         }
         kept.insert(id.clone());
+    }
+
+    /// Who proposed a state of before keeps it with all that it knows of it: should a backup of this timeline be restored, it is taken
+    /// up there.
+    fn keep_taken_up(&self, proposal: &Proposal, answer: &Answer) {
+        let DecidedIn { taken_up, is_repeat, .. } = proposal.decided_in;
+        let is_won = matches!(answer, Answer::Won { .. });
+        if taken_up.is_some() && is_won && !is_repeat && holds(Rule::DecidedRowsKept) {
+            self.journal.keep(proposal.clone().answered(answer));
+            self.remember_kept(&proposal.id);
+        }
     }
 
     fn keep_settled(&self, requests: &[ProbeRequest], responses: &[ProbeResponse]) {
@@ -95,7 +106,8 @@ impl std::fmt::Debug for KeepingStore {
 impl SharedStore for KeepingStore {
     async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
         let answered = self.store.propose_shared(proposals).await?;
-        for Answered { row, .. } in &answered {
+        for (proposal, Answered { answer, row, .. }) in proposals.iter().zip(&answered) {
+            self.keep_taken_up(proposal, answer);
             self.keep(row);
         }
         Ok(answered)

@@ -12,7 +12,7 @@ use super::tail::{ACT, PAGE, POLL_EVERY, Tail, log_unreadable};
 use super::timelines::{Found, revisions};
 use crate::engine::{StoreAnswer, TakenUp};
 use crate::protocol_rules::{Rule, holds};
-use crate::store::{Answer, Answered, ChangeId, ChangedRow, RowCursor, RowsPage, StoreError};
+use crate::store::{Answered, ChangeId, ChangedRow, RowCursor, RowsPage, StoreError};
 use crate::trouble::Trouble;
 
 /// Larger than any revision, and a number that databases have.
@@ -148,12 +148,8 @@ impl Tail {
             let count = self.timelines.taken_up.len().min(BATCH);
             let answered = self.store.propose_shared(&self.timelines.taken_up[..count]).await?;
             let now = self.clock.now();
-            for (proposal, answered) in self.timelines.taken_up.iter().zip(&answered) {
-                let Answered { answer, row: ChangedRow { key, row, entered_by, .. }, newest } = answered;
+            for Answered { row: ChangedRow { key, row, entered_by, .. }, newest, .. } in &answered {
                 self.timelines.seen.note(row.version.timeline, *newest);
-                if let (Answer::Won { .. }, Some(journal)) = (answer, &self.timelines.journal) {
-                    journal.keep(proposal.clone().answered(answer));
-                }
                 self.engine.take_answer(key, &StoreAnswer::Row(row), *entered_by, now);
             }
             let went_back =

@@ -3,6 +3,7 @@ mod calls;
 mod decided;
 mod going_back;
 pub(super) mod life;
+mod on_store;
 mod recording;
 mod service_overrides;
 mod stop;

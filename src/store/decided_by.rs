@@ -1,7 +1,8 @@
-//! What the outcome of a probe decided in the store: the replica that sent the outcome may never hear of it, while others read the
-//! row and tell their callers.
+//! What is decided in the store, and is in no journal before that: the transition that the outcome of a probe brings about, and a state
+//! of before the store went back, which a replica takes up. Who sent it may never hear of it, while others read the row and tell
+//! their callers.
 //!
-//! The row says which outcome it was, so that each replica that reads it can keep the transition under the one id that the history
+//! The row says which it was, so that each replica that reads it can keep the transition under the one id that the history
 //! has it by.
 
 use breaker::{EnteredBy, Key, StoredRow};
@@ -10,7 +11,7 @@ use super::{DecidedBy, Proposal};
 
 /// The transition that brought this row into its state, as far as the row says: how long the state before had lasted, the calls that
 /// were rejected in it, and whose outcome it was, it does not.
-pub fn decided_by_outcome(
+pub fn decided_in_store(
     key: &Key,
     row: &StoredRow,
     entered_by: EnteredBy,

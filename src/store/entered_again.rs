@@ -29,9 +29,11 @@ pub(super) fn enter_again(breaker: StoredBreaker, timeline: u32, now: Time) -> P
 
 /// What let a half-open enter again, if that is the state of this row, as far as the row says: how long it had lasted before, it does not.
 pub fn entered_again(changed: &ChangedRow) -> Option<Proposal> {
-    let ChangedRow { key, row, entered_by, .. } = changed;
+    let ChangedRow { key, row, entered_by, decided_by } = changed;
     let RowVersion { timeline, .. } = row.version;
     let is_again = row.snapshot.state == State::HalfOpen
+        // Otherwise a replica took it up.
+        && decided_by.is_none()
         && matches!(entered_by, Some(EnteredBy { from: State::HalfOpen, reason: Reason::Restart, .. }));
     is_again.then(|| proposal(key.clone(), row.snapshot.clone(), timeline))
 }

@@ -91,7 +91,7 @@ pub use self::config_store::{
     StoredChange, StoredConfiguration,
 };
 pub use self::count_store::{COUNTS_MAX, CountCursor, CountExchange, CountPage, CountStore};
-pub use self::decided_by::decided_by_outcome;
+pub use self::decided_by::decided_in_store;
 pub use self::deferred::DeferredStore;
 pub use self::entered_again::entered_again;
 pub use self::error::StoreError;

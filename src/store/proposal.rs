@@ -103,12 +103,14 @@ impl Proposal {
         self
     }
 
-    /// What the row names that this brings about, if the outcome of a probe decided it over the store.
+    /// What the row names that this brings about, if no journal has it before the store does: the outcome of a probe decided it
+    /// there, or it takes up a state of before the store went back.
     pub(super) fn decided_by(&self) -> Option<DecidedBy> {
         let Change::Transition(transition) = &self.change else { return None };
         let is_of_store = self.numbering == Numbering::Store && !self.store_unavailable;
         let is_of_probe = transition.from == State::HalfOpen && is_of_probes(transition.reason);
-        let timeline = self.decided_in.timeline.filter(|_| is_of_store && is_of_probe)?;
+        let is_first_told = is_of_probe || self.decided_in.taken_up.is_some();
+        let timeline = self.decided_in.timeline.filter(|_| is_of_store && is_first_told)?;
         Some(DecidedBy { id: self.id.clone(), timeline })
     }
 }

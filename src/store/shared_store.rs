@@ -186,7 +186,7 @@ pub struct ChangedRow {
     pub row: StoredRow,
     /// How it came into its state; none: not known.
     pub entered_by: Option<EnteredBy>,
-    /// The outcome of a probe that brought it into its state; none: none did, or an earlier version wrote the row.
+    /// What brought it into its state, if perhaps no journal has it; none: a journal has, or an earlier version wrote the row.
     pub decided_by: Option<DecidedBy>,
 }
 

@@ -61,7 +61,7 @@ pub struct StoredBreaker {
     pub snapshot: Snapshot,
     /// How it came into this state; none: not known.
     pub entered_by: Option<EnteredBy>,
-    /// The outcome of a probe that brought it into this state; none: none did, or an earlier version wrote the row.
+    /// What brought it into this state, if perhaps no journal has it; none: a journal has, or an earlier version wrote the row.
     pub decided_by: Option<DecidedBy>,
     /// The revision that wrote it.
     pub revision: u64,

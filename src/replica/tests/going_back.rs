@@ -1,84 +1,20 @@
 //! A store that goes back, and goes back once more: what replicas had on disk of the timeline between.
 
-use async_trait::async_trait;
 use breaker::{
     CausingOutcome, Numbering, Override, OverrideKind, Probe, ProbeClaim, ProbeOutcome, ProbeReport, Reason,
     RowVersion, StoredRow,
 };
-use tokio::sync::Semaphore;
 
 use super::bed::{by_another, to_half_open};
-use super::life::Life;
+use super::on_store::{Late, OnStore};
 use super::*;
-use crate::engine::{Appended, Event, Origin, Standing, StoreAnswer, TransitionSink};
+use crate::engine::{Event, Origin, StoreAnswer, TransitionSink as _};
 use crate::journal::JournalOptions;
 use crate::protocol_rules::{Rule, without};
-use crate::replica::Replication;
 use crate::store::{
-    Answered, Availability, Change, ChangedRow, MemorySnapshot, MemoryStore, ProbeRequest, ProbeResponse,
-    Proposal, RowCursor, RowsPage, SharedStore, StoreError, StoredTransition, TimelineStore as _,
-    TransitionId, TransitionQuery,
+    Availability, Change, ChangedRow, MemorySnapshot, MemoryStore, ProbeRequest, Proposal, RowCursor,
+    SharedStore, StoredTransition, TimelineStore as _, TransitionId, TransitionQuery,
 };
-
-/// A replica with a journal of its own, on a store that others have too.
-struct OnStore {
-    replication: Replication,
-    engine: Arc<Engine>,
-    journal: Arc<Journal>,
-    /// What it logged and counted.
-    stood: Stood,
-    folder: tempfile::TempDir,
-}
-
-type Stood = Arc<Mutex<Vec<(State, u64)>>>;
-
-/// The journal, and what stands.
-struct Noting(Arc<Journal>, Stood);
-
-impl TransitionSink for Noting {
-    fn append(&self, event: Event<'_>) -> Appended {
-        self.0.append(event)
-    }
-
-    fn stands(&self, standing: &Standing<'_>) {
-        self.1.lock().push((standing.transition.after.state, standing.epoch));
-    }
-}
-
-impl OnStore {
-    fn new(life: (&str, u64), timeline: u32, store: &Arc<MemoryStore>, clock: &ManualClock) -> Self {
-        Self::over(life, timeline, Arc::<MemoryStore>::clone(store), clock)
-    }
-
-    fn over(
-        (name, boot): (&str, u64),
-        timeline: u32,
-        store: Arc<dyn SharedStore>,
-        clock: &ManualClock,
-    ) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(clock.clone());
-        let stood = Stood::default();
-        let noted = Arc::clone(&stood);
-        let Life { engine, journal, folder } =
-            Life::with_sink(name, boot, Arc::clone(&clock), timeline, |journal| {
-                Box::new(Noting(journal, noted))
-            });
-        let replication = Replication::new(Arc::clone(&engine), store, clock, Arc::clone(&journal), boot);
-        Self { replication, engine, journal, stood, folder }
-    }
-
-    /// Carries to the store what is in the journal.
-    async fn send(&self) {
-        let stop = CancellationToken::new();
-        stop.cancel();
-        self.replication.writer().run(stop).await;
-    }
-
-    fn shown(&self) -> (u64, State) {
-        let shown = self.engine.view("db", "a", NOW).unwrap().view.snapshot;
-        (shown.epoch, shown.state)
-    }
-}
 
 /// A store with a half-open breaker, and a standby that has it.
 async fn half_open(clock: &ManualClock) -> (Arc<MemoryStore>, MemorySnapshot) {
@@ -370,46 +306,12 @@ async fn a_row_that_an_answer_brings_between_is_kept_when_it_is_read() {
     check_kept(&replica, &mut tail, &store, &standby).await;
 }
 
-/// A store whose answers to proposals are on their way until a test lets them come.
-struct Late {
-    store: Arc<MemoryStore>,
-    proposed: Semaphore,
-    delivered: Semaphore,
-}
-
-#[async_trait]
-impl SharedStore for Late {
-    async fn propose_shared(&self, proposals: &[Proposal]) -> Result<Vec<Answered>, StoreError> {
-        let answered = self.store.propose_shared(proposals).await;
-        self.proposed.add_permits(1);
-        self.delivered.acquire().await.unwrap().forget();
-        answered
-    }
-
-    async fn ask_probes(&self, requests: &[ProbeRequest]) -> Result<Vec<ProbeResponse>, StoreError> {
-        self.store.ask_probes(requests).await
-    }
-
-    async fn rows_after(&self, after: &RowCursor, seen: &[u64], limit: u32) -> Result<RowsPage, StoreError> {
-        self.store.rows_after(after, seen, limit).await
-    }
-
-    async fn use_rows(&self, used: &[(Key, u64)]) -> Result<Vec<ChangedRow>, StoreError> {
-        self.store.use_rows(used).await
-    }
-
-    async fn begin_timeline(&self, present: u32, past: u32) -> Result<(), StoreError> {
-        self.store.begin_timeline(present, past).await
-    }
-}
-
 /// The store answers in its new timeline, and the replica goes over into that before the answer comes: what it asked is sent again.
 #[tokio::test]
 async fn what_is_sent_again_before_its_answer_comes_is_logged_once() {
     let clock = ManualClock::new(NOW);
     let (store, _) = half_open(&clock).await;
-    let (proposed, delivered) = (Semaphore::new(0), Semaphore::new(0));
-    let late = Arc::new(Late { store: Arc::clone(&store), proposed, delivered });
+    let late = Late::new(&store);
     let replica = OnStore::over(("r0", 1), 0, Arc::<Late>::clone(&late), &clock);
     let mut tail = replica.replication.catch_up(0).await.unwrap();
     let mut trip = to_half_open(5, "b", 1);
@@ -427,4 +329,51 @@ async fn what_is_sent_again_before_its_answer_comes_is_logged_once() {
     replica.send().await;
     assert!(replica.journal.is_empty());
     assert_eq!(*replica.stood.lock(), [(State::Open, 1)]);
+}
+
+/// The transitions that took up a state of before: of which timeline they are, and whether they stand.
+fn taken_up(store: &MemoryStore) -> Vec<(State, Option<u32>, bool)> {
+    let query = TransitionQuery { oldest_first: true, limit: 99, ..TransitionQuery::default() };
+    let is_taken_up = |row: &StoredTransition| row.reason == Reason::Restart && row.id.replica == "r0".into();
+    let rows = store.history(&query);
+    rows.iter().filter(|row| is_taken_up(row)).map(|row| (row.to, row.timeline, !row.superseded)).collect()
+}
+
+/// Who proposed it died before it was answered, and another replica has read the row.
+async fn taken_up_is_kept() -> bool {
+    let clock = ManualClock::new(NOW);
+    let (store, standby) = half_open(&clock).await;
+    let late = Late::new(&store);
+    let dies = OnStore::over(("r0", 1), 0, Arc::<Late>::clone(&late), &clock);
+    let mut dying = dies.replication.catch_up(0).await.unwrap();
+    close(&store).await;
+    dying.catch_up().await.unwrap();
+    assert_eq!(dies.shown(), (2, State::Closed));
+
+    store.promote(&standby);
+    tokio::select! {
+        _ = dying.catch_up() => unreachable!("it has no answer"),
+        proposed = late.proposed.acquire() => proposed.unwrap().forget(),
+    }
+    let timeline = store.meta().await.unwrap().timeline;
+    assert_eq!(taken_up(&store), [(State::Closed, Some(timeline), true)]);
+    let reads = OnStore::new(("r1", 2), timeline, &store, &clock);
+    let mut tail = reads.replication.catch_up(0).await.unwrap();
+    assert_eq!(reads.shown(), (3, State::Closed));
+    drop(dying);
+
+    store.promote(&standby);
+    tail.catch_up().await.unwrap();
+    reads.send().await;
+    taken_up(&store) == [(State::Closed, Some(timeline), false)]
+}
+
+#[test]
+fn a_state_that_was_taken_up_is_in_the_history_whoever_died_when_the_store_went_back_once_more() {
+    let is_kept_without = |rule| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        without(rule, || runtime.block_on(taken_up_is_kept()))
+    };
+    assert!(is_kept_without(None));
+    assert!(!is_kept_without(Some(Rule::DecidedRowsKept)));
 }
