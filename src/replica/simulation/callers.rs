@@ -130,7 +130,8 @@ impl Caller {
             clock: process.clock.clone(),
             checker: Arc::clone(&self.checker),
         };
-        self.executor.spawn(Owner::Replica(process.index), call(serving.replica, shown, now, sender));
+        let called = serving.calls.track_future(call(serving.replica, shown, now, sender));
+        self.executor.spawn(Owner::Replica(process.index), called);
         // A caller has a deadline.
         tokio::select! {
             biased;

@@ -14,7 +14,7 @@ use super::executor::{BEGINNING, Executor};
 use super::going_back::{GoingBack, Trip};
 use super::service_checks::Durations;
 use crate::engine::{Allowed, Permit, RecordResult};
-use crate::store::{MemoryStore, StoredTransition, TransitionQuery};
+use crate::store::{MemoryStore, StoredBreaker, StoredTransition, TransitionQuery};
 
 /// The service of every breaker here.
 pub(super) const SERVICE: &str = "db";
@@ -43,7 +43,7 @@ pub(super) struct Inner {
     shown: BTreeMap<usize, BTreeMap<String, (u32, u64)>>,
     /// By breaker: states that callers were told of, by timeline, if that is known, and epoch.
     pub(super) told: BTreeMap<String, BTreeSet<(Option<u32>, u64, State)>>,
-    going_back: GoingBack,
+    pub(super) going_back: GoingBack,
     /// By breaker, the histories of those of its rows that were let go of.
     pub(super) let_go: BTreeMap<String, Vec<Vec<StoredTransition>>>,
     /// By replica and breaker, how many of them it has gone back behind.
@@ -247,6 +247,7 @@ impl Checker {
 
     /// A replica trips a breaker, and tells callers.
     pub(super) fn tripped(&self, trip: Trip) {
+        self.log(|| format!("r{} trips {} as {:?}", trip.replica, trip.name, trip.id));
         self.inner.lock().going_back.tripped(trip);
     }
 
@@ -390,10 +391,15 @@ impl Checker {
         self.inner.lock().going_back.goes_back(timeline, is_promoted, &self.store);
     }
 
-    /// A replica began a timeline of the store.
-    pub(super) fn timeline_begun(&self, timeline: u32) {
+    /// How often the store has gone back.
+    pub(super) fn went_back(&self) -> u32 {
+        self.inner.lock().going_back.times()
+    }
+
+    /// A replica began a timeline of the store, which has these rows at that moment.
+    pub(super) fn timeline_begun(&self, timeline: u32, rows: &[StoredBreaker]) {
         self.log(|| format!("the store has timeline {timeline}"));
-        let problem = self.inner.lock().going_back.begun();
+        let problem = self.inner.lock().going_back.begun(timeline, rows);
         if let Some(problem) = problem {
             self.violated(problem);
         }

@@ -9,8 +9,8 @@ use breakerd_common::clock::ManualClock;
 use futures_util::FutureExt as _;
 
 use crate::store::{
-    Answer, Answered, Change, DecidedIn, MemoryStore, Proposal, SharedStore as _, StoredTransition,
-    TransitionId, TransitionQuery,
+    Answer, Answered, Change, DecidedIn, MemoryStore, Proposal, SharedStore as _, StoredBreaker,
+    StoredTransition, TransitionId, TransitionQuery,
 };
 
 /// A trip that a replica told its callers of.
@@ -21,6 +21,8 @@ pub(super) struct Trip {
     /// Of the store.
     pub(super) timeline: u32,
     pub(super) id: ProposalId,
+    /// Of the CLOSED that it left.
+    pub(super) base_epoch: u64,
     /// When its wait is over, by whatever clock.
     pub(super) until: Time,
 }
@@ -39,6 +41,8 @@ pub(super) struct GoingBack {
     times: u32,
     /// Timelines that were begun since it last went back.
     begun: u32,
+    /// By timeline, the rows that it began with: breaker, epoch and state. Their transitions are of timelines before it.
+    taken_over: BTreeSet<(u32, String, u64, State)>,
     /// In these timelines claims were lost without a trace: a backup was restored under the server's present timeline.
     lost_claims: BTreeSet<u32>,
     /// Trips of processes that live, which no store had answered before one went back.
@@ -57,8 +61,18 @@ impl GoingBack {
         }
     }
 
-    /// A timeline was begun. Once each time; but a replica that knows a larger one than the first who noticed begins another.
-    pub(super) fn begun(&mut self) -> Option<String> {
+    pub(super) fn times(&self) -> u32 {
+        self.times
+    }
+
+    /// A timeline was begun, which has these rows. Once each time; but a replica that knows a larger one than the first who noticed
+    /// begins another.
+    pub(super) fn begun(&mut self, timeline: u32, rows: &[StoredBreaker]) -> Option<String> {
+        let taken_over = rows.iter().map(|row| {
+            let Snapshot { epoch, state, .. } = row.snapshot;
+            (timeline, row.key.name().to_string(), epoch, state)
+        });
+        self.taken_over.extend(taken_over);
         self.begun += 1;
         let most = self.times.min(2);
         (self.begun > most)
@@ -74,18 +88,33 @@ impl GoingBack {
         self.trips.retain(|trip| trip.replica != replica);
     }
 
-    /// Trips of a replica, of an earlier timeline, whose wait is not over, and which this store has not answered either.
+    /// Trips of a replica, of an earlier timeline, whose wait is not over, which this store has not answered either, and after which
+    /// nothing came that it knows of: a later CLOSED, with which the timeline began, stands over a trip of one before it (seed 3135837).
     pub(super) fn held(
         &self,
         (replica, name): (usize, &str),
         (timeline, now): (u32, Time),
         store: &MemoryStore,
     ) -> Vec<ProposalId> {
+        let is_healed = |trip: &Trip| {
+            let of_name = |epoch| (timeline, name.to_owned(), epoch, State::Closed);
+            let later = of_name(trip.base_epoch + 1)..=of_name(u64::MAX);
+            self.taken_over.range(later).any(|(.., state)| *state == State::Closed)
+        };
         let holds = |trip: &&Trip| {
-            trip.replica == replica && trip.name == name && trip.timeline < timeline && now < trip.until
+            trip.replica == replica
+                && trip.name == name
+                && trip.timeline < timeline
+                && now < trip.until
+                && !is_healed(trip)
         };
         let held = self.trips.iter().filter(holds);
         held.filter(|trip| !store.has_answered(&trip.transition_id())).map(|trip| trip.id).collect()
+    }
+
+    /// Whether a timeline began with this row, as it was in the one before.
+    pub(super) fn took_over(&self, timeline: u32, name: &str, epoch: u64, state: State) -> bool {
+        self.taken_over.contains(&(timeline, name.to_owned(), epoch, state))
     }
 
     /// Whether it ever went back.
@@ -135,8 +164,13 @@ pub(super) fn check_trips(
 }
 
 /// Whether a row of the history is what a caller was told of: as what stood, as what stood in a timeline that is over, or
-/// as the state that a replica took up from there.
-pub(super) fn is_told_by(row: &StoredTransition, timeline: Option<u32>, epoch: u64, state: State) -> bool {
+/// as the state that a replica took up from there. `is_taken_over`: the timeline began with it, as the one before had it.
+pub(super) fn is_told_by(
+    row: &StoredTransition,
+    timeline: Option<u32>,
+    (epoch, state): (u64, State),
+    is_taken_over: bool,
+) -> bool {
     if row.to != state {
         return false;
     }
@@ -144,7 +178,7 @@ pub(super) fn is_told_by(row: &StoredTransition, timeline: Option<u32>, epoch: u
     let stands = row.epoch == Some(epoch) && timeline.is_none_or(|timeline| made_in <= timeline);
     let stood = row.epoch.is_none()
         && row.base_epoch + 1 == epoch
-        && timeline.is_none_or(|timeline| made_in == timeline);
+        && timeline.is_none_or(|timeline| made_in == timeline || (made_in < timeline && is_taken_over));
     let taken_up = row.reason == Reason::Restart && timeline.is_none_or(|timeline| made_in > timeline);
     stands || stood || taken_up
 }
@@ -198,7 +232,7 @@ fn a_trip_that_came_after_that_of_another_replica_is_answered() {
     for replica in 0..3 {
         let id = ProposalId { boot: 1, number: 0 };
         let until = now + Duration::from_secs(1);
-        let trip = Trip { replica, name: name.to_owned(), timeline: 0, id, until };
+        let trip = Trip { replica, name: name.to_owned(), timeline: 0, id, base_epoch: 0, until };
         if replica < 2 {
             let answered = store.propose_shared(&[proposed(&trip)]).now_or_never().unwrap().unwrap();
             assert_eq!(matches!(answered[0].answer, Answer::Won { .. }), replica == 0);
@@ -211,4 +245,27 @@ fn a_trip_that_came_after_that_of_another_replica_is_answered() {
     store.restore(&backup);
     let held = |replica| !going_back.held((replica, name), (1, now), &store).is_empty();
     assert_eq!([0, 1, 2].map(held), [false, false, true]);
+}
+
+/// A replica that was cut off tripped a breaker that others had opened and closed since.
+#[test]
+fn a_trip_of_before_is_not_held_over_a_later_closed_that_the_timeline_began_with() {
+    let clock = Arc::new(ManualClock::new(Time::from_micros(1_700_000_000_000_000)));
+    let store = MemoryStore::new(clock, 1);
+    for (base_epoch, is_held) in [(0, false), (2, false), (3, true), (4, true)] {
+        let mut going_back = GoingBack::default();
+        let (id, until) = (ProposalId { boot: 1, number: 0 }, Time::ZERO + Duration::from_secs(1));
+        going_back.tripped(Trip { replica: 0, name: "a".to_owned(), timeline: 0, id, base_epoch, until });
+        let closed = StoredBreaker {
+            key: Key::new("db", "a").expect("a key"),
+            snapshot: Snapshot { epoch: 3, ..Snapshot::pristine() },
+            entered_by: None,
+            decided_by: None,
+            revision: 7,
+        };
+        going_back.goes_back(0, true, &store);
+        assert_eq!(going_back.begun(5, &[closed]), None);
+        let held = going_back.held((0, "a"), (5, Time::ZERO), &store);
+        assert_eq!(!held.is_empty(), is_held, "a trip of epoch {base_epoch}");
+    }
 }

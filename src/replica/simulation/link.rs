@@ -15,7 +15,7 @@ use super::going_back::check_trips;
 use crate::store::{
     Answer, Answered, ChangedRow, ConfigEdit, ConfigStore, ConfigWrite, ConfigWritten, CountExchange,
     CountPage, CountStore, MemoryStore, ProbeRequest, ProbeResponse, Proposal, RowCursor, RowsPage,
-    ServiceOverride, SharedStore, StoreError, StoredConfiguration, TimelineStore as _,
+    ServiceOverride, SharedStore, StoreError, StoredConfiguration, TimelineStore as _, TransitionStore as _,
 };
 
 /// How long a replica waits for the store.
@@ -94,12 +94,16 @@ impl Link {
                 let _ = again.await;
                 return self.answered(act, sent, call(Arc::clone(&self.store)).await).await;
             }
-            let executor = self.executor.clone();
+            let (executor, checker) = (self.executor.clone(), Arc::clone(&self.checker));
             let late = executor.draw(|random| random.micros(2_000_000));
+            let went_back = checker.went_back();
             self.executor.spawn(Owner::World, async move {
                 executor.sleep(late).await;
-                // Nobody hears what it is answered.
-                let _ = again.await;
+                // What was sent to one server is not sent again to another, nor to the one that a backup was restored on.
+                if checker.went_back() == went_back {
+                    // Nobody hears what it is answered.
+                    let _ = again.await;
+                }
             });
         }
         self.answered(act, sent, call(Arc::clone(&self.store)).await).await
@@ -232,7 +236,8 @@ impl SharedStore for Link {
                 let begun = store.begin_timeline(present, past).await;
                 let after = store.meta().await?.timeline;
                 if after != before {
-                    checker.timeline_begun(after);
+                    let rows = store.breakers(None, u32::MAX).await?;
+                    checker.timeline_begun(after, &rows);
                 }
                 begun
             }

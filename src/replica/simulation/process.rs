@@ -8,6 +8,7 @@ use breakerd_common::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::checker::{Checker, OPEN_WAIT, SERVICE};
 use super::executor::{Executor, Owner, Random, SimulatedClock};
@@ -67,6 +68,8 @@ pub(super) struct Serving {
     pub(super) engine: Arc<Engine>,
     pub(super) link: Arc<Link>,
     pub(super) replica: Replica,
+    /// The calls that are at work.
+    pub(super) calls: TaskTracker,
     /// Ends what is asked about probes.
     pub(super) stop: CancellationToken,
 }
@@ -246,7 +249,7 @@ pub(super) async fn live(
     let mut life = process.life.lock();
     if life.number == number {
         checker.log(|| format!("r{} serves", process.index));
-        life.serving = Some(Serving { engine, link, replica, stop });
+        life.serving = Some(Serving { engine, link, replica, calls: TaskTracker::new(), stop });
     }
 }
 
@@ -267,7 +270,8 @@ impl TransitionSink for Noting {
             let ((replica, _), name) = (self.life, key.name().to_string());
             // The replica's clock may be fast.
             let until = self.checker.now() + OPEN_WAIT - Duration::from_millis(100);
-            self.checker.tripped(Trip { replica, name, timeline, id, until });
+            let base_epoch = transition.base_epoch;
+            self.checker.tripped(Trip { replica, name, timeline, id, base_epoch, until });
         }
         appended
     }

@@ -85,7 +85,7 @@ fn told_every(count: u64) -> u64 {
 }
 
 /// A setting that is a whole number; none: it is not set.
-fn setting(name: &str) -> Option<u64> {
+pub(super) fn setting(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     Some(
         value

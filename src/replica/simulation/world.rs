@@ -130,11 +130,16 @@ impl World {
         self.plan.loses_probes
     }
 
-    /// A replica's process takes no more calls, and ends when it has told the store of all that it has about probes.
+    /// A replica's process takes no more calls, and ends, once those that are at work are answered, when it has told the store of all
+    /// that it has about probes.
     pub(super) fn stop_gracefully(&self, index: usize) {
         if let Some(serving) = self.replicas[index].life.lock().serving.take() {
             self.checker.log(|| format!("r{index} is to end"));
-            serving.stop.cancel();
+            serving.calls.close();
+            self.executor.spawn(Owner::Replica(index), async move {
+                serving.calls.wait().await;
+                serving.stop.cancel();
+            });
         }
     }
 
