@@ -399,7 +399,14 @@ impl Checker {
     /// A replica began a timeline of the store, which has these rows at that moment.
     pub(super) fn timeline_begun(&self, timeline: u32, rows: &[StoredBreaker]) {
         self.log(|| format!("the store has timeline {timeline}"));
-        let problem = self.inner.lock().going_back.begun(timeline, rows);
+        let id = |row: &StoredBreaker| {
+            let is_it = |transition: &StoredTransition| {
+                transition.key == row.key && transition.epoch == Some(row.snapshot.epoch)
+            };
+            self.store.find_transition(is_it, |transition| transition.id.clone())
+        };
+        let rows: Vec<_> = rows.iter().filter_map(|row| Some((row.clone(), id(row)?))).collect();
+        let problem = self.inner.lock().going_back.begun(timeline, &rows);
         if let Some(problem) = problem {
             self.violated(problem);
         }

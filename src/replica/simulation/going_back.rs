@@ -1,6 +1,6 @@
 //! What the checker knows of a store that goes back, and what must hold then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +41,8 @@ pub(super) struct GoingBack {
     times: u32,
     /// Timelines that were begun since it last went back.
     begun: u32,
-    /// By timeline, the rows that it began with: breaker, epoch and state. Their transitions are of timelines before it.
-    taken_over: BTreeSet<(u32, String, u64, State)>,
+    /// By timeline, the rows that it began with: breaker, epoch and state, and the transitions of timelines before it that brought them about.
+    taken_over: BTreeMap<(u32, String, u64, State), TransitionId>,
     /// In these timelines claims were lost without a trace: a backup was restored under the server's present timeline.
     lost_claims: BTreeSet<u32>,
     /// Trips of processes that live, which no store had answered before one went back.
@@ -65,12 +65,12 @@ impl GoingBack {
         self.times
     }
 
-    /// A timeline was begun, which has these rows. Once each time; but a replica that knows a larger one than the first who noticed
+    /// A timeline was begun, which has these rows, brought about by these transitions. Once each time; but a replica that knows a larger one than the first who noticed
     /// begins another.
-    pub(super) fn begun(&mut self, timeline: u32, rows: &[StoredBreaker]) -> Option<String> {
-        let taken_over = rows.iter().map(|row| {
+    pub(super) fn begun(&mut self, timeline: u32, rows: &[(StoredBreaker, TransitionId)]) -> Option<String> {
+        let taken_over = rows.iter().map(|(row, id)| {
             let Snapshot { epoch, state, .. } = row.snapshot;
-            (timeline, row.key.name().to_string(), epoch, state)
+            ((timeline, row.key.name().to_string(), epoch, state), id.clone())
         });
         self.taken_over.extend(taken_over);
         self.begun += 1;
@@ -99,7 +99,7 @@ impl GoingBack {
         let is_healed = |trip: &Trip| {
             let of_name = |epoch| (timeline, name.to_owned(), epoch, State::Closed);
             let later = of_name(trip.base_epoch + 1)..=of_name(u64::MAX);
-            self.taken_over.range(later).any(|(.., state)| *state == State::Closed)
+            self.taken_over.range(later).any(|((.., state), _)| *state == State::Closed)
         };
         let holds = |trip: &&Trip| {
             trip.replica == replica
@@ -112,9 +112,14 @@ impl GoingBack {
         held.filter(|trip| !store.has_answered(&trip.transition_id())).map(|trip| trip.id).collect()
     }
 
-    /// Whether a timeline began with this row, as it was in the one before.
-    pub(super) fn took_over(&self, timeline: u32, name: &str, epoch: u64, state: State) -> bool {
-        self.taken_over.contains(&(timeline, name.to_owned(), epoch, state))
+    /// The transition of a timeline before that brought about this row, with which a timeline began.
+    pub(super) fn took_over(
+        &self,
+        timeline: u32,
+        name: &str,
+        (epoch, state): (u64, State),
+    ) -> Option<&TransitionId> {
+        self.taken_over.get(&(timeline, name.to_owned(), epoch, state))
     }
 
     /// Whether it ever went back.
@@ -164,12 +169,13 @@ pub(super) fn check_trips(
 }
 
 /// Whether a row of the history is what a caller was told of: as what stood, as what stood in a timeline that is over, or
-/// as the state that a replica took up from there. `is_taken_over`: the timeline began with it, as the one before had it.
+/// as the state that a replica took up from there. `taken_over` is the transition of a row that the timeline began with, as the one
+/// before had it.
 pub(super) fn is_told_by(
     row: &StoredTransition,
     timeline: Option<u32>,
     (epoch, state): (u64, State),
-    is_taken_over: bool,
+    taken_over: Option<&TransitionId>,
 ) -> bool {
     if row.to != state {
         return false;
@@ -178,7 +184,7 @@ pub(super) fn is_told_by(
     let stands = row.epoch == Some(epoch) && timeline.is_none_or(|timeline| made_in <= timeline);
     let stood = row.epoch.is_none()
         && row.base_epoch + 1 == epoch
-        && timeline.is_none_or(|timeline| made_in == timeline || (made_in < timeline && is_taken_over));
+        && timeline.is_none_or(|timeline| made_in == timeline || taken_over == Some(&row.id));
     let taken_up = row.reason == Reason::Restart && timeline.is_none_or(|timeline| made_in > timeline);
     stands || stood || taken_up
 }
@@ -264,7 +270,8 @@ fn a_trip_of_before_is_not_held_over_a_later_closed_that_the_timeline_began_with
             revision: 7,
         };
         going_back.goes_back(0, true, &store);
-        assert_eq!(going_back.begun(5, &[closed]), None);
+        let id = TransitionId { replica: "r1".into(), boot: 1, seq: 0 };
+        assert_eq!(going_back.begun(5, &[(closed, id)]), None);
         let held = going_back.held((0, "a"), (5, Time::ZERO), &store);
         assert_eq!(!held.is_empty(), is_held, "a trip of epoch {base_epoch}");
     }

@@ -116,10 +116,11 @@ impl Checker {
         let is_overridden = !self.inner.lock().service_overrides.is_empty();
         let is_born_in =
             is_overridden && matches!(state, State::ForcedOpen | State::Disabled | State::MetricsOnly);
-        let took_over = |timeline| self.inner.lock().going_back.took_over(timeline, name, epoch, state);
-        let is_taken_over = timeline.is_some_and(took_over);
+        let took_over =
+            |timeline| self.inner.lock().going_back.took_over(timeline, name, (epoch, state)).cloned();
+        let taken_over = timeline.and_then(took_over);
         let stood = (epoch == 0 && (state == State::Closed || is_born_in))
-            || rows.iter().any(|row| is_told_by(row, timeline, (epoch, state), is_taken_over));
+            || rows.iter().any(|row| is_told_by(row, timeline, (epoch, state), taken_over.as_ref()));
         // FORCED_OPEN holds while rows of later epochs come, until it is answered: also after it has won, and ended, in the store.
         let is_of = |base| base == epoch || state == State::ForcedOpen;
         let is_in = |row: &StoredTransition| timeline.is_none() || row.timeline == timeline;
