@@ -191,10 +191,13 @@ pub(super) fn is_told_by(
 
 /// Whether a row of the history is of a change that holds, until it is answered, in a later timeline than its own, whatever epoch the row has
 /// there: FORCED_OPEN, or a trip. One that opened has another base there than its callers were told of.
-pub(super) fn is_held(row: &StoredTransition, timeline: Option<u32>) -> bool {
+///
+/// One that stands at the epoch that callers were told of is it, whatever the numbers of the timelines: where two begin after one loss, the first
+/// may have a lower number than the one that the trip was decided in (seed 6079927).
+pub(super) fn is_held(row: &StoredTransition, timeline: Option<u32>, epoch: u64) -> bool {
     let is_trip = row.from != State::HalfOpen && row.to == State::Open && row.reason != Reason::Restart;
     let is_of_before = timeline.is_none_or(|timeline| row.timeline < Some(timeline));
-    let has_opened = row.epoch.is_some() && row.timeline == timeline;
+    let has_opened = row.epoch == Some(epoch) || (row.epoch.is_some() && row.timeline == timeline);
     (row.to == State::ForcedOpen || is_trip) && (is_of_before || has_opened)
 }
 

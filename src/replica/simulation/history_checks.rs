@@ -124,7 +124,8 @@ impl Checker {
         // FORCED_OPEN holds while rows of later epochs come, until it is answered: also after it has won, and ended, in the store.
         let is_of = |base| base == epoch || state == State::ForcedOpen;
         let is_in = |row: &StoredTransition| timeline.is_none() || row.timeline == timeline;
-        let has_it = |row: &StoredTransition| (is_of(row.base_epoch) && is_in(row)) || is_held(row, timeline);
+        let has_it =
+            |row: &StoredTransition| (is_of(row.base_epoch) && is_in(row)) || is_held(row, timeline, epoch);
         let proposed = || rows.iter().any(|row| row.to == state && has_it(row));
         if !stood && !proposed() {
             self.violated(format!(

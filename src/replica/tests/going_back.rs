@@ -10,7 +10,9 @@ use super::on_store::{Late, OnStore};
 use super::*;
 use crate::engine::{Event, Origin, StoreAnswer, TransitionSink as _};
 use crate::journal::JournalOptions;
+use crate::journal::writer::AnswerSink as _;
 use crate::protocol_rules::{Rule, without};
+use crate::replica::Answers;
 use crate::store::{
     Availability, Change, ChangedRow, MemorySnapshot, MemoryStore, ProbeRequest, Proposal, RowCursor,
     SharedStore, StoredTransition, TimelineStore as _, TransitionId, TransitionQuery,
@@ -306,6 +308,36 @@ async fn a_row_that_an_answer_brings_between_is_kept_when_it_is_read() {
     check_kept(&replica, &mut tail, &store, &standby).await;
 }
 
+/// The store answers in a new timeline, of which the replica has not heard yet: its journal sends it again.
+#[tokio::test]
+async fn an_answer_of_another_timeline_settles_nothing() {
+    let clock = ManualClock::new(NOW);
+    let (store, _) = half_open(&clock).await;
+    let replica = OnStore::new(("r0", 1), 0, &store, &clock);
+    let mut tail = replica.replication.catch_up(0).await.unwrap();
+    append(&replica, &trip());
+    begin_timeline(&store).await;
+    replica.send().await;
+    assert!(!replica.journal.is_empty());
+    let [answered] = store.propose_shared(&[to_half_open(9, "c", 1)]).await.unwrap().try_into().unwrap();
+    let answers = Answers::new(Arc::clone(&replica.engine), Arc::new(clock.clone()));
+    assert!(!answers.is_present(&answered));
+    let is_taken_for_present =
+        without(Some(Rule::OtherTimelineSettlesNothing), || answers.is_present(&answered));
+    assert!(is_taken_for_present);
+    tail.catch_up().await.unwrap();
+    replica.send().await;
+    assert!(replica.journal.is_empty());
+}
+
+fn trip() -> Proposal {
+    let mut trip = to_half_open(5, "b", 1);
+    let Change::Transition(transition) = &mut trip.change else { unreachable!() };
+    transition.after =
+        Snapshot { wait: Some(Duration::from_secs(9)), state: State::Open, ..Snapshot::pristine() };
+    trip
+}
+
 /// The store answers in its new timeline, and the replica goes over into that before the answer comes: what it asked is sent again.
 #[tokio::test]
 async fn what_is_sent_again_before_its_answer_comes_is_logged_once() {
@@ -314,11 +346,7 @@ async fn what_is_sent_again_before_its_answer_comes_is_logged_once() {
     let late = Late::new(&store);
     let replica = OnStore::over(("r0", 1), 0, Arc::<Late>::clone(&late), &clock);
     let mut tail = replica.replication.catch_up(0).await.unwrap();
-    let mut trip = to_half_open(5, "b", 1);
-    let Change::Transition(transition) = &mut trip.change else { unreachable!() };
-    transition.after =
-        Snapshot { wait: Some(Duration::from_secs(9)), state: State::Open, ..Snapshot::pristine() };
-    append(&replica, &trip);
+    append(&replica, &trip());
     begin_timeline(&store).await;
     let goes_over = async {
         late.proposed.acquire().await.unwrap().forget();
