@@ -16,6 +16,8 @@ mod file;
 mod notify;
 mod settings;
 mod sources;
+mod standard_variables;
+mod trace_headers;
 mod traces;
 mod value_kind;
 pub mod watch;
@@ -27,6 +29,7 @@ use breakerd_common::nearest::nearest;
 use breakerd_common::value::RawValue;
 use document::{Document, Item, Table};
 use file::Reading;
+use sources::Given;
 use toml::de::DeValue;
 
 pub use breakers::SERVICES_MAX;
@@ -35,7 +38,9 @@ pub use file::FileText;
 pub use notify::{NOTIFY_SETTINGS, NotifySetting};
 pub use settings::{SETTINGS, Setting, Settings};
 pub use sources::{ConfigFile, DEFAULT_FILE, Sources};
-pub use traces::{ResourceAttributes, SampleRatio, TraceEndpoint, TraceProtocol};
+pub use standard_variables::StandardVariable;
+pub use trace_headers::TraceHeaders;
+pub use traces::{ResourceAttributes, SampleRatio, TraceCompression, TraceEndpoint, TraceProtocol};
 pub use value_kind::{DatabaseUrl, HalfOpenWithoutStore, LogFormat, ValueKind};
 
 use crate::auth::ClientCertificate;
@@ -139,8 +144,8 @@ fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config
 
     let mut outside = Vec::new();
     for setting in SETTINGS {
-        for (location, given) in sources.given(setting, &mut outside) {
-            match settings.set(setting, RawValue::Text(&given)) {
+        for Given { location, text, expected } in sources.given(setting, &mut outside) {
+            match settings.set(setting, expected, RawValue::Text(&text)) {
                 Ok(()) => {
                     locations.set.insert(setting.key, location);
                 }
@@ -151,8 +156,8 @@ fn assemble(text: Option<&str>, path: &Path, sources: &Sources) -> Result<Config
                         fault: Fault::Value {
                             key: setting.key.to_owned(),
                             // Secrets are redacted first: shortened, one could not be recognized.
-                            value: document::shorten(&setting.shown(&format!("\"{given}\""))),
-                            expected: setting.expected.to_string(),
+                            value: document::shorten(&setting.shown(&format!("\"{text}\""))),
+                            expected: expected.to_string(),
                             hint: invalid.hint,
                         },
                     });
@@ -178,6 +183,14 @@ struct SettingLocations {
     set: BTreeMap<&'static str, SourceLocation>,
     /// Those that were given what they do not take: what that leaves open is no conflict.
     refused: BTreeSet<&'static str>,
+}
+
+impl SettingLocations {
+    /// Whether a variable that programs with OpenTelemetry share has set it.
+    fn is_shared(&self, key: &str) -> bool {
+        let Some(SourceLocation::Variable(name)) = self.set.get(key) else { return false };
+        SETTINGS.iter().flat_map(|setting| setting.standard_variables).any(|standard| standard.name == *name)
+    }
 }
 
 fn read_settings<'a>(
@@ -224,7 +237,7 @@ fn take(
     settings: &mut Settings,
     locations: &mut SettingLocations,
 ) {
-    match settings.set(setting, RawValue::Toml(item.get_ref())) {
+    match settings.set(setting, setting.expected, RawValue::Toml(item.get_ref())) {
         Ok(()) => {
             locations.set.insert(setting.key, document.at(item.span()));
         }
@@ -311,9 +324,9 @@ fn conflicts(
             at(&[by_key, key], format!("needs {key}, which is not set"));
         }
     }
-    if settings.tracing_ca.is_some()
-        && !settings.tracing_endpoint.as_ref().is_some_and(TraceEndpoint::is_https)
-    {
+    // A shared variable may be meant for other programs.
+    let is_https = settings.tracing_endpoint.as_ref().is_some_and(TraceEndpoint::is_https);
+    if settings.tracing_ca.is_some() && !is_https && !locations.is_shared("tracing.ca") {
         at(&["tracing.ca", "tracing.endpoint"], "needs tracing.endpoint with https://".to_owned());
     }
     let certificates_alone = settings.tls_client_ca.is_some() && settings.auth_tokens_file.is_none();

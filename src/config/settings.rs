@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use breakerd_common::value::{InvalidValue, RawValue};
 
-use super::traces::{ResourceAttributes, SampleRatio, TraceEndpoint, TraceProtocol};
-use super::value_kind::{DatabaseUrl, HalfOpenWithoutStore, LogFormat, PRESENCES, Take, ValueKind};
+use super::standard_variables::{self as standard, StandardVariable};
+use super::trace_headers::TraceHeaders;
+use super::traces::{ResourceAttributes, SampleRatio, TraceCompression, TraceEndpoint, TraceProtocol};
+use super::value_kind::{
+    DatabaseUrl, HalfOpenWithoutStore, LogFormat, PRESENCES, TIMEOUT_MAX, TIMEOUT_MIN, Take, ValueKind,
+};
 use crate::auth::ClientCertificate;
 use crate::webhook::TargetSettings;
 
@@ -22,8 +26,8 @@ pub struct Setting {
     pub key: &'static str,
     /// Its variable: `BREAKERD_GRPC_LISTEN`.
     pub variable: &'static str,
-    /// The variable that programs with OpenTelemetry share for it, if there is one. What is set by ours wins over it.
-    pub standard_variable: Option<&'static str>,
+    /// The variables that programs with OpenTelemetry share for it, the nearest last. What is set by ours wins over them.
+    pub standard_variables: &'static [StandardVariable],
     /// Its flag of `breakerd serve`, if it has one: `grpc-listen`.
     pub flag: Option<&'static str>,
     /// What applies when nothing sets it, as a text; empty: nothing does.
@@ -38,14 +42,14 @@ pub struct Setting {
 macro_rules! settings {
     ($(
         $(#[doc = $doc:literal])+
-        $field:ident: $type:ty = $key:literal, $variable:literal $(also $standard:literal)?, $flag:expr,
+        $field:ident: $type:ty = $key:literal, $variable:literal $(also $standard:expr)?, $flag:expr,
             $default:literal $(or $words:literal)?, $expected:expr;
     )+) => {
         /// Every setting, in the order of the documents.
         pub const SETTINGS: &[Setting] = &[$(Setting {
             key: $key,
             variable: $variable,
-            standard_variable: settings!(@words $($standard)?),
+            standard_variables: settings!(@variables $($standard)?),
             flag: $flag,
             default: $default,
             default_description: settings!(@words $($words)?),
@@ -73,10 +77,15 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// Sets one by its key.
-            pub(super) fn set(&mut self, setting: &Setting, given: RawValue<'_>) -> Result<(), InvalidValue> {
+            /// Sets one by its key, from what is written as `expected`.
+            pub(super) fn set(
+                &mut self,
+                setting: &Setting,
+                expected: ValueKind,
+                given: RawValue<'_>,
+            ) -> Result<(), InvalidValue> {
                 match setting.key {
-                    $($key => self.$field = Take::take(given, setting.expected)?,)+
+                    $($key => self.$field = Take::take(given, expected)?,)+
                     _ => return Err(InvalidValue::OUT_OF_RANGE),
                 }
                 Ok(())
@@ -93,6 +102,8 @@ macro_rules! settings {
             }
         }
     };
+    (@variables) => { &[] };
+    (@variables $variables:expr) => { $variables };
     (@words) => { None };
     (@words $words:literal) => { Some($words) };
 }
@@ -242,33 +253,45 @@ settings! {
     /// Number of breakers with their own series. The others are summed up under `__other__`.
     breakers_with_own_series: usize = "metrics.breakers_with_own_series",
         "BREAKERD_METRICS_BREAKERS_WITH_OWN_SERIES", None, "1000", ValueKind::Count { min: 0, max: 100_000 };
+    /// Whether traces are exported, if `tracing.endpoint` is set.
+    tracing_enabled: bool = "tracing.enabled", "BREAKERD_TRACING_ENABLED" also standard::ENABLED,
+        None, "true", ValueKind::Flag;
     /// URL of an OpenTelemetry collector that takes traces over OTLP: `http://HOST:4317` for gRPC, `http://HOST:4318` for
-    /// HTTP, or `https`. Over HTTP, `/v1/traces` is appended to its path. Also `OTEL_EXPORTER_OTLP_ENDPOINT`.
-    tracing_endpoint: Option<TraceEndpoint> = "tracing.endpoint", "BREAKERD_TRACING_ENDPOINT" also "OTEL_EXPORTER_OTLP_ENDPOINT",
+    /// HTTP, or `https`. Over HTTP, `/v1/traces` is appended to its path.
+    tracing_endpoint: Option<TraceEndpoint> = "tracing.endpoint", "BREAKERD_TRACING_ENDPOINT" also standard::ENDPOINT,
         None, "" or "none: tracing is disabled", ValueKind::Endpoint;
-    /// Protocol of the collector. Also `OTEL_EXPORTER_OTLP_PROTOCOL`.
-    tracing_protocol: TraceProtocol = "tracing.protocol", "BREAKERD_TRACING_PROTOCOL" also "OTEL_EXPORTER_OTLP_PROTOCOL",
+    /// Protocol of the collector.
+    tracing_protocol: TraceProtocol = "tracing.protocol", "BREAKERD_TRACING_PROTOCOL" also standard::PROTOCOL,
         None, "grpc", ValueKind::Choice(TraceProtocol::NAMES);
+    /// Compression of what is sent to the collector.
+    tracing_compression: TraceCompression = "tracing.compression", "BREAKERD_TRACING_COMPRESSION" also standard::COMPRESSION,
+        None, "none", ValueKind::Choice(TraceCompression::NAMES);
     /// Share of the RPCs without a `traceparent` that are traced; 0: none of them, 1: all. With a `traceparent` the caller
     /// decides. The same share of transitions is traced that no traced RPC caused.
-    tracing_sample_ratio: SampleRatio = "tracing.sample_ratio", "BREAKERD_TRACING_SAMPLE_RATIO", None,
-        "0.01" or "`0.01`: 1 %", ValueKind::Ratio;
-    /// Name of the service in the traces. Also `OTEL_SERVICE_NAME`.
-    tracing_service_name: Option<String> = "tracing.service_name", "BREAKERD_TRACING_SERVICE_NAME" also "OTEL_SERVICE_NAME",
+    tracing_sample_ratio: SampleRatio = "tracing.sample_ratio", "BREAKERD_TRACING_SAMPLE_RATIO" also standard::SAMPLE_RATIO,
+        None, "0.01" or "`0.01`: 1 %", ValueKind::Ratio;
+    /// Name of the service in the traces.
+    tracing_service_name: Option<String> = "tracing.service_name", "BREAKERD_TRACING_SERVICE_NAME" also standard::SERVICE_NAME,
         None, "" or "`service.name` of `tracing.resource_attributes`, else `breakerd`", ValueKind::TraceServiceName;
     /// Attributes of the resource in the traces, beside `service.name`, `service.version`, `service.instance.id` (the name of the
-    /// replica) and `telemetry.sdk.*`: `key=value,key=value`, with percent-encoded values. Also `OTEL_RESOURCE_ATTRIBUTES`.
+    /// replica) and `telemetry.sdk.*`: `key=value,key=value`, with percent-encoded values.
     tracing_resource_attributes: ResourceAttributes = "tracing.resource_attributes",
-        "BREAKERD_TRACING_RESOURCE_ATTRIBUTES" also "OTEL_RESOURCE_ATTRIBUTES", None, "" or "none", ValueKind::ResourceAttributes;
-    /// File with headers for the collector, such as `authorization: Bearer TOKEN`, one a line. Read again before each export.
+        "BREAKERD_TRACING_RESOURCE_ATTRIBUTES" also standard::RESOURCE_ATTRIBUTES,
+        None, "" or "none", ValueKind::ResourceAttributes;
+    /// Headers for the collector, such as `authorization=Bearer%20TOKEN`. They are secrets: prefer `tracing.headers_file`, or the
+    /// environment variable.
+    tracing_headers: TraceHeaders = "tracing.headers", "BREAKERD_TRACING_HEADERS" also standard::HEADERS,
+        None, "" or "none", ValueKind::Headers;
+    /// File with headers for the collector, such as `authorization: Bearer TOKEN`, one a line. They win over those of
+    /// `tracing.headers` with the same name. Read again before each export.
     tracing_headers_file: Option<PathBuf> = "tracing.headers_file", "BREAKERD_TRACING_HEADERS_FILE", None,
         "" or "none", ValueKind::File;
     /// CA certificates in PEM that the certificate of the collector is verified with.
-    tracing_ca: Option<PathBuf> = "tracing.ca", "BREAKERD_TRACING_CA", None,
+    tracing_ca: Option<PathBuf> = "tracing.ca", "BREAKERD_TRACING_CA" also standard::CA, None,
         "" or "the CA certificates of the system", ValueKind::File;
     /// Maximum time that an export can take, connecting included.
-    tracing_timeout: Duration = "tracing.timeout", "BREAKERD_TRACING_TIMEOUT", None,
-        "10s", ValueKind::Duration { min: Duration::from_millis(100), max: Duration::from_mins(1) };
+    tracing_timeout: Duration = "tracing.timeout", "BREAKERD_TRACING_TIMEOUT" also standard::TIMEOUT, None,
+        "10s", ValueKind::Duration { min: TIMEOUT_MIN, max: TIMEOUT_MAX };
     /// Maximum spans that wait for the export. More are dropped, and counted. A span takes about 2 KiB.
     tracing_queue_max: usize = "tracing.queue_max", "BREAKERD_TRACING_QUEUE_MAX", None,
         "4096", ValueKind::Count { min: 64, max: 65_536 };
@@ -319,6 +342,7 @@ impl Setting {
     pub(super) fn shown(&self, written: &str) -> String {
         match self.expected {
             ValueKind::DatabaseUrl => DatabaseUrl::redacted(written),
+            ValueKind::Headers => "a text that is not shown".to_owned(),
             ValueKind::Endpoint if written.contains('@') => DatabaseUrl::redacted(written),
             _ => written.to_owned(),
         }

@@ -9,7 +9,8 @@ use breakerd_common::nearest::nearest;
 
 use super::error::{Error, Fault, SourceLocation};
 use super::settings::{SETTINGS, Setting};
-use super::value_kind::is_replica_name;
+use super::standard_variables::StandardVariable;
+use super::value_kind::{ValueKind, is_replica_name};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "breakerd.toml";
@@ -37,6 +38,16 @@ pub struct Sources {
     flags: BTreeMap<&'static str, String>,
     variables: BTreeMap<OsString, OsString>,
     hostname: Option<String>,
+}
+
+/// What a variable or a flag gives a setting.
+pub(super) struct Given {
+    /// Which of them.
+    pub(super) location: SourceLocation,
+    /// The text.
+    pub(super) text: String,
+    /// How it is written.
+    pub(super) expected: ValueKind,
 }
 
 impl Sources {
@@ -101,32 +112,55 @@ impl Sources {
     }
 
     /// What a setting is given, the nearest last. A variable that is no text is an error.
-    pub(super) fn given(
-        &self,
-        setting: &'static Setting,
-        errors: &mut Vec<Error>,
-    ) -> Vec<(SourceLocation, String)> {
+    pub(super) fn given(&self, setting: &'static Setting, errors: &mut Vec<Error>) -> Vec<Given> {
         let mut given = Vec::new();
-        for variable in variables_of(setting) {
-            let Some(value) = self.variables.get(OsStr::new(variable)) else { continue };
-            let location = SourceLocation::Variable(variable);
-            match value.to_str() {
-                Some(text) => given.push((location, text.to_owned())),
-                None => errors.push(Error {
-                    location,
-                    fault: Fault::Value {
-                        key: setting.key.to_owned(),
-                        value: "no UTF-8".to_owned(),
-                        expected: setting.expected.to_string(),
-                        hint: None,
-                    },
-                }),
-            }
+        for standard in setting.standard_variables.iter().filter(|it| self.counts(it)) {
+            let text = self.variable(standard.name, setting, standard.expected, errors);
+            given.extend(text.map(|text| Given {
+                location: SourceLocation::Variable(standard.name),
+                text: standard.normalized(text),
+                expected: standard.expected,
+            }));
         }
+        let own =
+            |location, text: &str| Given { location, text: text.to_owned(), expected: setting.expected };
+        let text = self.variable(setting.variable, setting, setting.expected, errors);
+        given.extend(text.map(|text| own(SourceLocation::Variable(setting.variable), text)));
         if let Some((flag, text)) = setting.flag.and_then(|flag| self.flags.get_key_value(flag)) {
-            given.push((SourceLocation::Flag(flag), text.clone()));
+            given.push(own(SourceLocation::Flag(flag), text));
         }
         given
+    }
+
+    /// Whether a shared variable says anything.
+    fn counts(&self, standard: &StandardVariable) -> bool {
+        let is = |name: &str, value: &str| {
+            self.variables.get(OsStr::new(name)).is_some_and(|it| it.eq_ignore_ascii_case(value))
+        };
+        !is(standard.name, standard.unset) && standard.only_with.is_none_or(|(name, value)| is(name, value))
+    }
+
+    /// The text of a variable, if it is set.
+    fn variable(
+        &self,
+        name: &'static str,
+        setting: &Setting,
+        expected: ValueKind,
+        errors: &mut Vec<Error>,
+    ) -> Option<&str> {
+        let text = self.variables.get(OsStr::new(name))?.to_str();
+        if text.is_none() {
+            errors.push(Error {
+                location: SourceLocation::Variable(name),
+                fault: Fault::Value {
+                    key: setting.key.to_owned(),
+                    value: "no UTF-8".to_owned(),
+                    expected: expected.to_string(),
+                    hint: None,
+                },
+            });
+        }
+        text
     }
 
     /// Variables that look like a typo of one of breakerd's. No errors: Kubernetes sets variables for every service it
@@ -150,7 +184,7 @@ impl Sources {
 
 /// The variables of a setting, the nearest last.
 fn variables_of(setting: &'static Setting) -> impl Iterator<Item = &'static str> {
-    setting.standard_variable.into_iter().chain([setting.variable])
+    setting.standard_variables.iter().map(|standard| standard.name).chain([setting.variable])
 }
 
 /// `BREAKERD_SERVICE_HOST`, `BREAKERD_PORT_50051_TCP_ADDR`, `BREAKERD_POSTGRES_SERVICE_PORT`, ...

@@ -11,22 +11,40 @@ use super::value_kind::{ATTRIBUTES_MAX, Take, ValueKind, is_text};
 
 /// The URL of a collector, `http` or `https`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceEndpoint(Uri);
+pub struct TraceEndpoint {
+    uri: Uri,
+    /// Whether it is that of traces alone, and not that which the paths of all signals are below.
+    is_of_traces: bool,
+}
+
+/// The path of traces below that of a collector.
+const TRACES_PATH: &str = "/v1/traces";
 
 impl TraceEndpoint {
     /// The URL.
     pub fn uri(&self) -> &Uri {
-        &self.0
+        &self.uri
     }
 
     /// Whether it is reached over TLS.
     pub fn is_https(&self) -> bool {
-        self.0.scheme_str() == Some("https")
+        self.uri.scheme_str() == Some("https")
+    }
+
+    /// The path that traces are posted to over HTTP: that of an endpoint of traces as it is, and otherwise `/v1/traces` below that of
+    /// the collector, unless that names it already.
+    pub fn http_path(&self) -> String {
+        let path = self.uri.path();
+        if self.is_of_traces {
+            return path.to_owned();
+        }
+        let path = path.trim_end_matches('/');
+        format!("{}{TRACES_PATH}", path.strip_suffix(TRACES_PATH).unwrap_or(path))
     }
 }
 
 impl Take for Option<TraceEndpoint> {
-    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
         let text = value::text(given)?;
         if text.is_empty() {
             return Ok(None);
@@ -41,7 +59,7 @@ impl Take for Option<TraceEndpoint> {
         if uri.query().is_some() || !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(InvalidValue::OUT_OF_RANGE);
         }
-        Ok(Some(TraceEndpoint(uri)))
+        Ok(Some(TraceEndpoint { uri, is_of_traces: expected == ValueKind::TracesEndpoint }))
     }
 }
 
@@ -65,6 +83,30 @@ impl Take for TraceProtocol {
     }
 }
 
+/// How traces are compressed on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TraceCompression {
+    /// Not at all.
+    None,
+    /// By gzip.
+    Gzip,
+}
+
+impl TraceCompression {
+    /// As `OTEL_EXPORTER_OTLP_COMPRESSION` has them.
+    pub(super) const NAMES: &'static [&'static str] = &["none", "gzip"];
+}
+
+impl Take for TraceCompression {
+    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
+        Ok(if value::choice(given, Self::NAMES)? == "none" { Self::None } else { Self::Gzip })
+    }
+}
+
+/// The samplers of `OTEL_TRACES_SAMPLER` that breakerd has: those that do as the caller does, where there is one.
+pub(super) const SAMPLERS: &[&str] =
+    &["parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"];
+
 /// A share from 0 to 1, exactly.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SampleRatio {
@@ -78,6 +120,20 @@ impl SampleRatio {
     }
 }
 
+impl SampleRatio {
+    /// Of a sampler by its name. That of a ratio samples all until its argument says otherwise, as the specification has it.
+    fn of_sampler(given: RawValue<'_>, samplers: &'static [&'static str]) -> Result<Self, InvalidValue> {
+        let sampler = value::choice(given, samplers).map_err(|invalid| match value::text(given) {
+            Ok("always_off") => InvalidValue::with_hint("to disable traces, set OTEL_TRACES_EXPORTER=none"),
+            Ok("always_on" | "traceidratio") => {
+                InvalidValue::with_hint("breakerd samples what its caller samples")
+            }
+            _ => invalid,
+        })?;
+        Ok(Self { per_million: if sampler == "parentbased_always_off" { 0 } else { 1_000_000 } })
+    }
+}
+
 impl fmt::Debug for SampleRatio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/1000000", self.per_million)
@@ -85,7 +141,10 @@ impl fmt::Debug for SampleRatio {
 }
 
 impl Take for SampleRatio {
-    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
+        if let ValueKind::Choice(samplers) = expected {
+            return Self::of_sampler(given, samplers);
+        }
         let text = match given {
             RawValue::Text(text) => text,
             RawValue::Toml(DeValue::Float(float)) => float.as_str(),
@@ -184,6 +243,41 @@ mod tests {
             ["collector", "collector:4317", "ftp://a", "http://", "http://u:p@a", "http://a?b=c", "/a"]
         {
             assert!(take::<Option<TraceEndpoint>>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn traces_go_below_the_path_of_a_collector_and_to_an_endpoint_of_traces_as_it_is() {
+        for (endpoint, below, as_it_is) in [
+            ("http://a:4318", "/v1/traces", "/"),
+            ("https://a/", "/v1/traces", "/"),
+            ("https://a/otlp/", "/otlp/v1/traces", "/otlp/"),
+            ("https://a/otlp/v1/traces", "/otlp/v1/traces", "/otlp/v1/traces"),
+        ] {
+            for (kind, path) in [(ValueKind::Endpoint, below), (ValueKind::TracesEndpoint, as_it_is)] {
+                let taken = <Option<TraceEndpoint> as Take>::take(RawValue::Text(endpoint), kind);
+                assert_eq!(taken.unwrap().unwrap().http_path(), path, "{endpoint}");
+            }
+        }
+    }
+
+    #[test]
+    fn samplers_that_follow_the_caller_are_ratios_and_others_are_refused() {
+        let take = |text| SampleRatio::take(RawValue::Text(text), ValueKind::Choice(SAMPLERS));
+        for (text, per_million) in [
+            ("parentbased_always_on", 1_000_000),
+            ("parentbased_always_off", 0),
+            ("parentbased_traceidratio", 1_000_000),
+        ] {
+            assert_eq!(take(text).unwrap().per_million(), per_million, "{text}");
+        }
+        for (text, hint) in [
+            ("always_on", Some("breakerd samples what its caller samples")),
+            ("traceidratio", Some("breakerd samples what its caller samples")),
+            ("always_off", Some("to disable traces, set OTEL_TRACES_EXPORTER=none")),
+            ("xray", None),
+        ] {
+            assert_eq!(take(text).unwrap_err().hint.as_deref(), hint, "{text}");
         }
     }
 

@@ -52,8 +52,23 @@ pub enum ValueKind {
     MetricPrefix,
     /// The name of a replica.
     ReplicaName,
-    /// The URL of a collector of traces.
+    /// A number of milliseconds.
+    Milliseconds {
+        /// The least.
+        min: Duration,
+        /// The most.
+        max: Duration,
+    },
+    /// True or false, of what is the opposite of the setting.
+    NegatedFlag,
+    /// `none`, or the exporter of traces that there is.
+    TracesExporter,
+    /// The URL of a collector.
     Endpoint,
+    /// The URL that a collector takes traces at.
+    TracesEndpoint,
+    /// Headers with their values.
+    Headers,
     /// A share, from 0 to 1.
     Ratio,
     /// The name of a service in traces.
@@ -78,11 +93,15 @@ impl fmt::Display for ValueKind {
             ),
             Self::Folder => f.write_str("the path of a folder"),
             Self::File => f.write_str("the path of a file"),
-            Self::Flag => f.write_str("true or false"),
+            Self::Flag | Self::NegatedFlag => f.write_str("true or false"),
+            Self::TracesExporter => f.write_str("otlp or none"),
             Self::Count { min, max } => write!(f, "{min}..={max}"),
             Self::Bytes { min, max } => write!(f, "{}KiB..={}MiB", min >> 10, max >> 20),
             Self::Duration { min, max } => {
                 write!(f, "{}..={}", breaker::Value::Duration(*min), breaker::Value::Duration(*max))
+            }
+            Self::Milliseconds { min, max } => {
+                write!(f, "{}..={} (milliseconds)", min.as_millis(), max.as_millis())
             }
             Self::Choice(words) => f.write_str(&words.join(" or ")),
             Self::LogLevel => {
@@ -93,6 +112,13 @@ impl fmt::Display for ValueKind {
             }
             Self::ReplicaName => write!(f, "1 to {NAME_MAX} letters, digits and . _ : -"),
             Self::Endpoint => f.write_str("a URL such as http://127.0.0.1:4317, without user and password"),
+            Self::TracesEndpoint => {
+                f.write_str("a URL such as http://127.0.0.1:4318/v1/traces, without user and password")
+            }
+            Self::Headers => write!(
+                f,
+                "name=value,name=value: at most {HEADERS_MAX}, percent-encoded, none that the protocol sets"
+            ),
             Self::Ratio => f.write_str("0..=1, up to 6 decimals"),
             Self::TraceServiceName => write!(f, "1 to {TEXT_MAX} characters, no control characters"),
             Self::ResourceAttributes => write!(
@@ -195,10 +221,16 @@ pub(super) const PATTERNS_MAX: usize = 64;
 /// The most characters of a replica's name, and of the prefix of the metrics. Linux lets a host's name have so many.
 const NAME_MAX: usize = 64;
 
+/// The least time for an export of traces, and the most.
+pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_mins(1);
+
 /// The most bytes of a text in traces.
 pub(super) const TEXT_MAX: usize = 255;
 /// The most attributes of a resource.
 pub(super) const ATTRIBUTES_MAX: usize = 64;
+/// The most headers for a collector.
+pub(super) const HEADERS_MAX: usize = 32;
 
 /// A type that a setting can have.
 pub(super) trait Take: Sized {
@@ -246,8 +278,12 @@ impl Take for Option<PathBuf> {
 }
 
 impl Take for bool {
-    fn take(given: RawValue<'_>, _: ValueKind) -> Result<Self, InvalidValue> {
-        value::flag(given)
+    fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
+        match expected {
+            ValueKind::NegatedFlag => value::flag(given).map(|flag| !flag),
+            ValueKind::TracesExporter => Ok(value::choice(given, &["otlp", "none"])? == "otlp"),
+            _ => value::flag(given),
+        }
     }
 }
 
@@ -300,9 +336,16 @@ impl Take for u32 {
 
 impl Take for Duration {
     fn take(given: RawValue<'_>, expected: ValueKind) -> Result<Self, InvalidValue> {
-        let duration = value::duration(given)?;
+        let duration = match expected {
+            ValueKind::Milliseconds { .. } => Duration::from_millis(value::count(given)?),
+            _ => value::duration(given)?,
+        };
         match expected {
-            ValueKind::Duration { min, max } if (min..=max).contains(&duration) => Ok(duration),
+            ValueKind::Duration { min, max } | ValueKind::Milliseconds { min, max }
+                if (min..=max).contains(&duration) =>
+            {
+                Ok(duration)
+            }
             _ => Err(InvalidValue::OUT_OF_RANGE),
         }
     }

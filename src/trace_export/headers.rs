@@ -1,42 +1,38 @@
-//! The headers for the collector, from a file: they hold secrets.
+//! The headers for the collector, of the settings and from a file: they hold secrets.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderMap;
 
-use crate::config;
+use crate::config::{self, TraceHeaders};
 
-/// More is another file.
-const HEADERS_MAX: usize = 32;
-/// What the protocols set by themselves.
-const RESERVED: [&str; 6] =
-    ["content-type", "content-length", "te", "host", "connection", "transfer-encoding"];
-
-/// The file, and what it held when it was last valid.
+/// The headers of the settings, the file, and what both came to when the file was last valid.
 pub(super) struct HeadersFile {
+    set: TraceHeaders,
     path: Option<PathBuf>,
-    headers: HeaderMap,
+    headers: TraceHeaders,
     /// Whether the log has that it is invalid.
     is_reported: bool,
 }
 
 impl HeadersFile {
-    /// Reads it; none: there are no headers.
+    /// Reads it; its headers win over those that are `set`. None: there are only these.
     ///
     /// # Errors
     /// When it cannot be read, or is invalid.
-    pub(super) fn open(path: Option<PathBuf>) -> Result<Self> {
-        let headers = path.as_deref().map(read).transpose()?.unwrap_or_default();
-        Ok(Self { path, headers, is_reported: false })
+    pub(super) fn open(set: TraceHeaders, path: Option<PathBuf>) -> Result<Self> {
+        let of_file = path.as_deref().map(read).transpose()?.unwrap_or_default();
+        let headers = set.clone().overridden_by(&of_file);
+        Ok(Self { set, path, headers, is_reported: false })
     }
 
-    /// What it holds now; while it is invalid, what it held before.
+    /// What applies now; while the file is invalid, what it held before.
     pub(super) async fn current(&mut self) -> &HeaderMap {
         if let Some(path) = self.path.clone() {
             match tokio::task::spawn_blocking(move || read(&path)).await {
                 Ok(Ok(headers)) => {
-                    self.headers = headers;
+                    self.headers = self.set.clone().overridden_by(&headers);
                     self.is_reported = false;
                 }
                 Ok(Err(error)) if !self.is_reported => {
@@ -46,13 +42,13 @@ impl HeadersFile {
                 Ok(Err(_)) | Err(_) => {}
             }
         }
-        &self.headers
+        self.headers.map()
     }
 }
 
-fn read(path: &Path) -> Result<HeaderMap> {
+fn read(path: &Path) -> Result<TraceHeaders> {
     let text = config::read_small(path).map_err(|error| anyhow!("tracing.headers_file: {error}"))?;
-    let mut headers = HeaderMap::new();
+    let mut headers = TraceHeaders::default();
     for (index, line) in text.expose().lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -61,27 +57,9 @@ fn read(path: &Path) -> Result<HeaderMap> {
         // The line may be a secret, and is not shown.
         let at = format!("tracing.headers_file: {}:{}", path.display(), index + 1);
         let Some((name, value)) = line.split_once(':') else { bail!("{at}: must be NAME: VALUE") };
-        let Ok(name) = HeaderName::from_bytes(name.trim().as_bytes()) else {
-            bail!("{at}: the name must be letters, digits and -");
-        };
-        if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("grpc-") || is_binary(&name) {
-            bail!("{at}: {name} is set by the protocol");
-        }
-        let Ok(mut value) = HeaderValue::from_str(value.trim()) else {
-            bail!("{at}: the value of {name} must be visible ASCII characters");
-        };
-        if headers.len() == HEADERS_MAX {
-            bail!("{at}: too many headers, the limit is {HEADERS_MAX}");
-        }
-        value.set_sensitive(true);
-        headers.append(name, value);
+        headers.add(name, value).map_err(|problem| anyhow!("{at}: {problem}"))?;
     }
     Ok(headers)
-}
-
-/// gRPC wants their values in Base64.
-fn is_binary(name: &HeaderName) -> bool {
-    name.as_str().ends_with("-bin")
 }
 
 #[cfg(test)]
@@ -93,11 +71,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("headers");
         std::fs::write(&path, "# for the collector\nauthorization: Bearer one\n\nx-tenant: a\n").unwrap();
-        let mut file = HeadersFile::open(Some(path.clone())).unwrap();
+        let mut set = TraceHeaders::default();
+        set.add("x-tenant", "b").unwrap();
+        set.add("x-set", "1").unwrap();
+        let mut file = HeadersFile::open(set, Some(path.clone())).unwrap();
         assert_eq!(file.current().await["authorization"], "Bearer one");
         assert_eq!(file.current().await["x-tenant"], "a");
         std::fs::write(&path, "authorization: Bearer two\n").unwrap();
         assert_eq!(file.current().await["authorization"], "Bearer two");
+        assert_eq!(file.current().await["x-tenant"], "b", "the file's is gone");
+        assert_eq!(file.current().await["x-set"], "1");
         std::fs::write(&path, "nothing\n").unwrap();
         assert_eq!(file.current().await["authorization"], "Bearer two");
     }
@@ -114,7 +97,8 @@ mod tests {
             (&"a: b\n".repeat(33), "headers:33: too many headers, the limit is 32"),
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = HeadersFile::open(Some(path.clone())).err().unwrap().to_string();
+            let error =
+                HeadersFile::open(TraceHeaders::default(), Some(path.clone())).err().unwrap().to_string();
             assert!(error.ends_with(problem) && !error.contains("secr"), "{error}");
         }
     }

@@ -4,6 +4,7 @@
 //! the collector is away the queue fills up, and what finds no room is dropped and counted. A batch that could be taken
 //! later is sent again a few times; one that is refused is dropped. At the shutdown what is left is sent once, within a bound.
 
+mod compression;
 mod exporter;
 mod headers;
 mod request;
@@ -32,9 +33,14 @@ pub fn start(
     metrics: &TracingMetrics,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<(Tracer, TraceExporter)>> {
-    let Some(endpoint) = settings.tracing_endpoint.clone() else { return Ok(None) };
-    let transport = transport(settings, &endpoint)?;
-    let headers = HeadersFile::open(settings.tracing_headers_file.clone())?;
+    let Some(endpoint) = endpoint(settings) else {
+        if settings.tracing_endpoint.is_some() {
+            tracing::info!("tracing is disabled");
+        }
+        return Ok(None);
+    };
+    let transport = transport(settings, endpoint)?;
+    let headers = headers(settings)?;
     let store = if settings.has_database() { StoreSystem::Postgres } else { StoreSystem::Sqlite };
     let (tracer, queue) = Tracer::new(
         settings.tracing_sample_ratio.per_million(),
@@ -63,17 +69,27 @@ pub fn start(
 /// # Errors
 /// All errors of the files that the settings name.
 pub fn check(settings: &Settings) -> Result<(), Vec<anyhow::Error>> {
-    let Some(endpoint) = &settings.tracing_endpoint else { return Ok(()) };
+    let Some(endpoint) = endpoint(settings) else { return Ok(()) };
     let transport = transport(settings, endpoint).map(drop);
-    let headers = HeadersFile::open(settings.tracing_headers_file.clone()).map(drop);
+    let headers = headers(settings).map(drop);
     let errors: Vec<_> = [transport, headers].into_iter().filter_map(Result::err).collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
+/// Where spans are sent to; none: tracing is disabled.
+fn endpoint(settings: &Settings) -> Option<&TraceEndpoint> {
+    settings.tracing_endpoint.as_ref().filter(|_| settings.tracing_enabled)
+}
+
+fn headers(settings: &Settings) -> Result<HeadersFile> {
+    HeadersFile::open(settings.tracing_headers.clone(), settings.tracing_headers_file.clone())
+}
+
 fn transport(settings: &Settings, endpoint: &TraceEndpoint) -> Result<Transport> {
-    let ca = ca(settings)?;
+    let ca = if endpoint.is_https() { ca(settings)? } else { None };
     let ca = ca.as_ref().map(config::FileText::expose);
-    Transport::new(settings.tracing_protocol, endpoint, ca, settings.tracing_timeout)
+    let Settings { tracing_protocol, tracing_compression, tracing_timeout, .. } = settings;
+    Transport::new(*tracing_protocol, endpoint, ca, *tracing_compression, *tracing_timeout)
 }
 
 fn ca(settings: &Settings) -> Result<Option<config::FileText>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -25,22 +25,25 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::Code;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
+use super::compression::{CollectorChannel, GZIP, gzip};
 use super::request::{ExportError, Taken, taken};
-use crate::config::{TraceEndpoint, TraceProtocol};
+use crate::config::{TraceCompression, TraceEndpoint, TraceProtocol};
 
 /// Bytes of an answer: it holds a number and a sentence.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// The path of traces below that of a collector.
-const TRACES_PATH: &str = "/v1/traces";
 /// Bytes of what a collector says, in the log.
 const PROBLEM_BYTES_MAX: usize = 512;
 
 /// Connects when something is sent, and again when that connection is gone.
 pub(super) enum Transport {
-    Grpc(TraceServiceClient<Channel>),
-    Http { client: Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>, uri: Uri },
+    Grpc(TraceServiceClient<CollectorChannel>),
+    Http {
+        client: Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+        uri: Uri,
+        compression: TraceCompression,
+    },
 }
 
 impl Transport {
@@ -52,12 +55,13 @@ impl Transport {
         protocol: TraceProtocol,
         endpoint: &TraceEndpoint,
         ca: Option<&str>,
+        compression: TraceCompression,
         timeout: Duration,
     ) -> Result<Self> {
         let roots = ca.map(roots).transpose()?;
         match protocol {
-            TraceProtocol::Grpc => grpc(endpoint, ca, timeout),
-            TraceProtocol::Http => http(endpoint, roots),
+            TraceProtocol::Grpc => grpc(endpoint, ca, compression, timeout),
+            TraceProtocol::Http => http(endpoint, roots, compression),
         }
     }
 
@@ -82,13 +86,22 @@ impl Transport {
                     }),
                 }
             }
-            Self::Http { client, uri } => {
-                let mut post = Request::new(Full::from(request.encode_to_vec()));
+            Self::Http { client, uri, compression } => {
+                let body = request.encode_to_vec();
+                let body = match compression {
+                    TraceCompression::None => body,
+                    TraceCompression::Gzip => gzip(&body)
+                        .map_err(|error| ExportError { problem: error.to_string(), can_retry: false })?,
+                };
+                let mut post = Request::new(Full::from(body));
                 *post.method_mut() = Method::POST;
                 *post.uri_mut() = uri.clone();
                 *post.headers_mut() = headers.clone();
                 let headers = post.headers_mut();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+                if *compression == TraceCompression::Gzip {
+                    headers.insert(CONTENT_ENCODING, GZIP);
+                }
                 headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(user_agent()));
                 let lost = |error: &(dyn Error + 'static)| ExportError {
                     problem: shortened(&causes(error)),
@@ -108,7 +121,12 @@ impl Transport {
     }
 }
 
-fn grpc(endpoint: &TraceEndpoint, ca: Option<&str>, timeout: Duration) -> Result<Transport> {
+fn grpc(
+    endpoint: &TraceEndpoint,
+    ca: Option<&str>,
+    compression: TraceCompression,
+    timeout: Duration,
+) -> Result<Transport> {
     let mut channel = Endpoint::from(endpoint.uri().clone())
         .connect_timeout(timeout)
         .timeout(timeout)
@@ -122,11 +140,16 @@ fn grpc(endpoint: &TraceEndpoint, ca: Option<&str>, timeout: Duration) -> Result
         };
         channel = channel.tls_config(tls).context("tracing.ca")?;
     }
-    let client = TraceServiceClient::new(channel.connect_lazy()).max_decoding_message_size(ANSWER_BYTES_MAX);
+    let channel = CollectorChannel::new(channel.connect_lazy(), compression);
+    let client = TraceServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
     Ok(Transport::Grpc(client))
 }
 
-fn http(endpoint: &TraceEndpoint, roots: Option<RootCertStore>) -> Result<Transport> {
+fn http(
+    endpoint: &TraceEndpoint,
+    roots: Option<RootCertStore>,
+    compression: TraceCompression,
+) -> Result<Transport> {
     let connector = HttpsConnectorBuilder::new();
     let connector = match roots {
         Some(roots) => connector.with_tls_config(
@@ -150,16 +173,10 @@ fn http(endpoint: &TraceEndpoint, roots: Option<RootCertStore>) -> Result<Transp
     };
     let client =
         Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build());
-    Ok(Transport::Http { client: Box::new(client), uri: traces_uri(endpoint.uri())? })
-}
-
-/// `/v1/traces` below the path of the collector, unless that names it already.
-fn traces_uri(endpoint: &Uri) -> Result<Uri> {
-    let path = endpoint.path().trim_end_matches('/');
-    let path = path.strip_suffix(TRACES_PATH).unwrap_or(path);
-    let mut parts = endpoint.clone().into_parts();
-    parts.path_and_query = Some(format!("{path}{TRACES_PATH}").parse().context("tracing.endpoint")?);
-    Uri::from_parts(parts).context("tracing.endpoint")
+    let mut parts = endpoint.uri().clone().into_parts();
+    parts.path_and_query = Some(endpoint.http_path().parse().context("tracing.endpoint")?);
+    let uri = Uri::from_parts(parts).context("tracing.endpoint")?;
+    Ok(Transport::Http { client: Box::new(client), uri, compression })
 }
 
 fn roots(pem: &str) -> Result<RootCertStore> {
@@ -214,18 +231,6 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn traces_go_below_the_path_of_the_collector() {
-        for (endpoint, uri) in [
-            ("http://a:4318", "http://a:4318/v1/traces"),
-            ("https://a/", "https://a/v1/traces"),
-            ("https://a/otlp/", "https://a/otlp/v1/traces"),
-            ("https://a/otlp/v1/traces", "https://a/otlp/v1/traces"),
-        ] {
-            assert_eq!(traces_uri(&endpoint.parse().unwrap()).unwrap().to_string(), uri);
-        }
-    }
 
     #[test]
     fn a_file_without_certificates_is_refused() {

@@ -5,6 +5,7 @@ mod documents;
 mod errors;
 mod notify;
 mod random;
+mod standard_variables;
 mod watch;
 
 use std::collections::BTreeMap;

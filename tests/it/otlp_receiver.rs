@@ -1,6 +1,7 @@
 //! A collector of traces for tests: it takes OTLP over gRPC and over HTTP, and keeps what it was sent.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -166,6 +167,13 @@ impl TraceService for Service {
 }
 
 async fn take(State(received): State<Arc<Received>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let body = if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&*body).read_to_end(&mut plain).unwrap();
+        plain.into()
+    } else {
+        body
+    };
     let request = ExportTraceServiceRequest::decode(body).unwrap();
     if received.take(headers, request) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }

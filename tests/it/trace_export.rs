@@ -93,6 +93,41 @@ async fn spans_reach_a_collector_over_http_and_the_last_ones_at_the_shutdown() {
     assert!(headers.iter().all(|headers| headers["content-type"] == "application/x-protobuf"));
 }
 
+/// The variables of traces alone: their path is used as it is, and their headers are sent.
+#[tokio::test]
+async fn shared_variables_of_traces_name_the_path_the_headers_and_gzip() {
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::http("/custom", None).await);
+    let mut command = program(folder.path(), None);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    command.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("http://{}/custom", receiver.address));
+    command.env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf");
+    command.env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Bearer%20secret");
+    command.env("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip");
+    command.env("OTEL_TRACES_SAMPLER", "parentbased_always_on");
+    let process = ready(command, folder.path()).await;
+    process.breakers().await.allow_request(ask("payments", "")).await.unwrap();
+    receiver.spans_with(ALLOW).await;
+    for headers in receiver.received.headers() {
+        assert_eq!(headers["authorization"], "Bearer secret");
+        assert_eq!(headers["content-encoding"], "gzip");
+    }
+    assert!(process.stop().await.success());
+    assert!(!log_of(folder.path()).contains("secret"));
+}
+
+#[tokio::test]
+async fn a_shared_variable_disables_traces() {
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::grpc(None).await);
+    let mut command = tracing(folder.path(), &format!("http://{}", receiver.address));
+    command.env("OTEL_SDK_DISABLED", "true");
+    let process = ready(command, folder.path()).await;
+    process.breakers().await.allow_request(sampled(ask("payments", ""))).await.unwrap();
+    // At the shutdown all that there is would be sent.
+    assert!(process.stop().await.success());
+    assert!(receiver.received.spans().is_empty());
+    assert!(log_of(folder.path()).contains("tracing is disabled"));
+}
+
 #[tokio::test]
 async fn a_collector_is_verified_with_the_ca_that_is_set() {
     let (authority, other) = (Authority::new(), Authority::new());

@@ -9,6 +9,9 @@ use breakerd::config::{NOTIFY_SETTINGS, SETTINGS};
 
 use super::parse;
 
+/// Variables of OpenTelemetry that the documents name since breakerd does not read them.
+const NOT_READ: &[&str] = &["OTEL_EXPORTER_OTLP_INSECURE", "OTEL_BSP_", "OTEL_PROPAGATORS"];
+
 /// The documents say what the tables say: these blocks are made from them.
 #[test]
 fn the_documents_say_what_the_tables_say() {
@@ -25,6 +28,12 @@ fn the_documents_say_what_the_tables_say() {
             setting.doc()
         );
         assert!(text.contains(&row), "docs/configuration.md has no row\n{row}");
+    }
+    for setting in SETTINGS {
+        for standard in setting.standard_variables {
+            let row = format!("| `{}` | `{}` | {} |", standard.name, setting.key, standard.expected);
+            assert!(text.contains(&row), "docs/configuration.md has no row\n{row}");
+        }
     }
     for setting in NOTIFY_SETTINGS {
         let row =
@@ -50,10 +59,11 @@ fn the_documents_say_what_the_tables_say() {
             assert!(cells[3].contains(&format!("`{alias}`")), "{field}: {alias}");
         }
     }
-    let variables = SETTINGS.iter().map(|setting| setting.variable).chain(["BREAKERD_CONFIG"]);
+    let shared = SETTINGS.iter().flat_map(|setting| setting.standard_variables).map(|standard| standard.name);
+    let variables = SETTINGS.iter().map(|setting| setting.variable).chain(["BREAKERD_CONFIG"]).chain(shared);
     let known: Vec<_> = variables.collect();
     for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-        if word.starts_with("BREAKERD_") {
+        if word.starts_with("BREAKERD_") || word.starts_with("OTEL_") && !NOT_READ.contains(&word) {
             assert!(known.contains(&word), "{word} is no variable");
         }
     }
