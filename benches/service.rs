@@ -5,11 +5,16 @@
 //! `3_000_000` decisions a second and core in batches of 128.
 //!
 //! `cargo bench --bench service` (needs h2load: Debian's nghttp2-client). With `BREAKERD_TEST_POSTGRES_URL`, which
-//! `make bench` sets, on Postgres too.
+//! `make bench` sets, on Postgres too. `cargo bench --bench service -- traces` runs that part alone; the others are `stores` and
+//! `token`.
+
+#[path = "service/traces.rs"]
+mod traces;
 
 use std::error::Error;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -21,12 +26,6 @@ use breakerd_api::v1::{
     AllowReason, AllowRequestRequest, AllowRequestResponse, AllowRequestsRequest, AllowRequestsResponse,
     RecordOutcomeRequest, RecordOutcomeResponse, RecordOutcomesRequest, RecordOutcomesResponse, State,
     WatchBreakersRequest, WatchBreakersResponse,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
 use tonic::transport::server::TcpIncoming;
@@ -40,6 +39,8 @@ const BATCH: u32 = 128;
 const BATCH_CALLS: usize = 30_000;
 /// Connections, and streams on each.
 const SHAPES: [(usize, usize); 2] = [(4, 100), (64, 1)];
+/// What can be run alone.
+const PARTS: [&str; 3] = ["stores", "token", "traces"];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -49,11 +50,17 @@ fn main() -> Result<()> {
     }
     if let Some(at) = arguments.iter().position(|argument| argument == "--collector") {
         let address = arguments.get(at + 1).ok_or("an address")?.parse()?;
-        return Ok(tokio::runtime::Runtime::new()?.block_on(serve_collector(address))?);
+        return Ok(tokio::runtime::Runtime::new()?.block_on(traces::serve_collector(address))?);
     }
     if Command::new("h2load").arg("--version").stdout(Stdio::null()).status().is_err() {
         return Err("h2load is missing: Debian has it in nghttp2-client, and `make bench` installs it".into());
     }
+    // Cargo adds flags of its own.
+    let parts: Vec<_> = arguments.iter().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        return Err(format!("no part {unknown}: there are {}", PARTS.join(", ")).into());
+    }
+    let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| *wanted == part);
     let folder = tempfile::tempdir()?;
     let unary = folder.path().join("unary");
     let request = |i: u32| AllowRequestRequest {
@@ -62,9 +69,22 @@ fn main() -> Result<()> {
         caller: String::new(),
     };
     write_body(&unary, &request(1))?;
-    let batch = folder.path().join("batch");
-    write_body(&batch, &AllowRequestsRequest { requests: (0..BATCH).map(request).collect() })?;
+    if is_wanted("stores") {
+        let batch = folder.path().join("batch");
+        write_body(&batch, &AllowRequestsRequest { requests: (0..BATCH).map(request).collect() })?;
+        with_stores(folder.path(), &unary, &batch)?;
+    }
+    if is_wanted("token") {
+        with_a_token(folder.path(), &unary)?;
+    }
+    if is_wanted("traces") {
+        traces::compare_with_disabled(folder.path(), &unary)?;
+    }
+    Ok(())
+}
 
+/// The promises, on each store.
+fn with_stores(folder: &Path, unary: &Path, batch: &Path) -> Result<()> {
     let mut stores = vec![("SQLite", None)];
     match std::env::var("BREAKERD_TEST_POSTGRES_URL") {
         Ok(url) => stores.push(("Postgres", Some(url))),
@@ -74,10 +94,10 @@ fn main() -> Result<()> {
     }
     for (store, url) in stores {
         let empty = Server::start_empty()?;
-        let breakerd = Server::start_breakerd(&folder.path().join(store), url.as_deref(), None)?;
+        let breakerd = Server::start_breakerd(&folder.join(store), url.as_deref(), None)?;
         println!("\n{store}");
         for (connections, streams) in SHAPES {
-            let shape = Shape { path: "AllowRequest", body: &unary, calls: CALLS, connections, streams };
+            let shape = Shape { path: "AllowRequest", body: unary, calls: CALLS, connections, streams };
             let (ours, theirs) = compare(&breakerd, &empty, &shape)?;
             println!(
                 "  AllowRequest, {connections:>2} connections x {streams:>3} streams: {ours:>8.0} calls/s, \
@@ -86,38 +106,11 @@ fn main() -> Result<()> {
             );
         }
         let shape =
-            Shape { path: "AllowRequests", body: &batch, calls: BATCH_CALLS, connections: 4, streams: 10 };
+            Shape { path: "AllowRequests", body: batch, calls: BATCH_CALLS, connections: 4, streams: 10 };
         let mut rates = (0..ROUNDS).map(|_| breakerd.load(&shape)).collect::<Result<Vec<_>>>()?;
         let decisions = median(&mut rates) * f64::from(BATCH);
         println!("  AllowRequests of {BATCH}: {decisions:>10.0} decisions/s on one core (promise: 3000000)");
         breakerd.check()?;
-    }
-    with_a_token(folder.path(), &unary)?;
-    with_traces(folder.path(), &unary)
-}
-
-/// What traces cost: the same calls with tracing disabled, with none of them sampled, and with 1 % of them sampled and sent to a
-/// collector, which has the other core.
-fn with_traces(folder: &Path, body: &Path) -> Result<()> {
-    let address = free_address()?;
-    let mut collector = pinned("1", &std::env::current_exe()?);
-    let _collector = Process(collector.arg("--collector").arg(address.to_string()).spawn()?);
-    let off = Server::start_breakerd(&folder.join("untraced"), None, None)?;
-    println!("\nWith traces");
-    for (ratio, promise) in [("0", "none"), ("0.01", "0.97")] {
-        let traced = Server::start_with(&folder.join(format!("traced-{ratio}")), |command| {
-            command.env("BREAKERD_TRACING_ENDPOINT", format!("http://{address}"));
-            command.env("BREAKERD_TRACING_SAMPLE_RATIO", ratio);
-        })?;
-        for (connections, streams) in SHAPES {
-            let shape = Shape { path: "AllowRequest", body, calls: CALLS, connections, streams };
-            let (with, without) = compare(&traced, &off, &shape)?;
-            println!(
-                "  AllowRequest, {connections:>2} connections x {streams:>3} streams, sampled {ratio:>4}: {with:>8.0} calls/s, \
-                 disabled {without:>8.0} calls/s, ratio {:.3} (promise: {promise})",
-                with / without
-            );
-        }
     }
     Ok(())
 }
@@ -159,7 +152,7 @@ fn compare(breakerd: &Server, empty: &Server, shape: &Shape<'_>) -> Result<(f64,
 
 fn median(rates: &mut [f64]) -> f64 {
     rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+    f64::midpoint(rates[(rates.len() - 1) / 2], rates[rates.len() / 2])
 }
 
 struct Shape<'a> {
@@ -194,6 +187,8 @@ impl Drop for Process {
 struct Server {
     _process: Process,
     address: SocketAddr,
+    /// Of its metrics, if it has some.
+    http: Option<SocketAddr>,
     /// A header that every call has.
     authorization: Option<String>,
 }
@@ -203,7 +198,7 @@ impl Server {
         let address = free_address()?;
         let mut command = pinned("0", &std::env::current_exe()?);
         command.arg("--empty-handler").arg(address.to_string());
-        Self::wait(command.spawn()?, address)
+        Self::wait(command.spawn()?, address, None)
     }
 
     fn start_breakerd(data_dir: &Path, url: Option<&str>, tokens: Option<&Path>) -> Result<Self> {
@@ -223,12 +218,12 @@ impl Server {
         command.env_clear().current_dir(std::env::temp_dir()).arg("serve").arg("--data-dir").arg(data_dir);
         command.arg("--grpc-listen").arg(address.to_string()).arg("--http-listen").arg(http.to_string());
         set(&mut command);
-        Self::wait(command.stderr(Stdio::null()).spawn()?, address)
+        Self::wait(command.stderr(Stdio::null()).spawn()?, address, Some(http))
     }
 
     /// Waits until it answers.
-    fn wait(process: Child, address: SocketAddr) -> Result<Self> {
-        let server = Self { _process: Process(process), address, authorization: None };
+    fn wait(process: Child, address: SocketAddr, http: Option<SocketAddr>) -> Result<Self> {
+        let server = Self { _process: Process(process), address, http, authorization: None };
         for _ in 0..300 {
             // One that asks who comes answers too.
             let refused = |error: Box<dyn Error>| {
@@ -251,6 +246,19 @@ impl Server {
             let answer = client.allow_request(request).await?.into_inner();
             if answer.allowed { Ok(()) } else { Err("denied".into()) }
         })
+    }
+
+    /// The value of a metric without labels, by the end of its name.
+    fn metric(&self, name: &str) -> Result<f64> {
+        let mut stream = TcpStream::connect(self.http.ok_or("this server has no metrics")?)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        let value = page.lines().find_map(|line| {
+            let (metric, value) = line.split_once(' ')?;
+            metric.ends_with(name).then_some(value)
+        });
+        Ok(value.ok_or_else(|| format!("no metric {name}"))?.trim().parse()?)
     }
 
     /// Calls a second.
@@ -288,24 +296,6 @@ fn pinned(core: &str, program: &Path) -> Command {
 
 fn free_address() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
-/// A collector of traces that keeps nothing.
-struct Collector;
-
-async fn serve_collector(address: SocketAddr) -> std::result::Result<(), tonic::transport::Error> {
-    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector));
-    server.serve(address).await
-}
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        _request: Request<ExportTraceServiceRequest>,
-    ) -> std::result::Result<Response<ExportTraceServiceResponse>, Status> {
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
 }
 
 /// What is compared against: tonic, the same messages, and nothing behind them.

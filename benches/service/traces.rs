@@ -1,0 +1,105 @@
+//! What traces cost the service.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Process, Result, SHAPES, Server, Shape, free_address, median, pinned};
+
+/// What traces cost is a small share: many short rounds tell it better than a few long ones. Even, so that each of two servers
+/// goes first as often as the other.
+const TRACE_ROUNDS: usize = 10;
+const TRACE_CALLS: usize = 50_000;
+
+/// What traces cost: the same calls with tracing disabled, with none of them sampled, and with 1 % of them sampled and sent to a
+/// collector, which has the other core. The first row is two servers with tracing disabled: how far two processes that do the
+/// same are apart, which the others cannot tell from a cost.
+pub(super) fn compare_with_disabled(folder: &Path, body: &Path) -> Result<()> {
+    let address = free_address()?;
+    let mut collector = pinned("1", &std::env::current_exe()?);
+    let _collector = Process(collector.arg("--collector").arg(address.to_string()).spawn()?);
+    let off = Server::start_breakerd(&folder.join("untraced"), None, None)?;
+    println!(
+        "\nWith traces, against disabled; medians of {TRACE_ROUNDS} rounds of {TRACE_CALLS} calls, and of their ratios"
+    );
+    for (ratio, promise) in [(None, "1"), (Some(0.0), "none"), (Some(0.01), "0.97")] {
+        let name = ratio.map_or("disabled".to_owned(), |ratio| format!("sampled {ratio}"));
+        let traced = Server::start_with(&folder.join(&name), |command| {
+            if let Some(ratio) = ratio {
+                command.env("BREAKERD_TRACING_ENDPOINT", format!("http://{address}"));
+                command.env("BREAKERD_TRACING_SAMPLE_RATIO", ratio.to_string());
+            }
+        })?;
+        for (connections, streams) in SHAPES {
+            let shape = Shape { path: "AllowRequest", body, calls: TRACE_CALLS, connections, streams };
+            let Pairs { with, without, ratio } = pairs(&traced, &off, &shape)?;
+            println!(
+                "  AllowRequest, {connections:>2} connections x {streams:>3} streams, {name:<12}: {with:>8.0} calls/s, \
+                 disabled {without:>8.0} calls/s, ratio {ratio:.3} (promise: {promise})"
+            );
+        }
+        // What is dropped, or not taken, costs less than what is sent. Spans are collected for a second before they are.
+        std::thread::sleep(Duration::from_secs(2));
+        let sent = traced.metric("tracing_exported_spans_total")?;
+        let calls = f64::from(u32::try_from(SHAPES.len() * (TRACE_ROUNDS + 1) * TRACE_CALLS)?);
+        let expected = calls * ratio.unwrap_or_default();
+        println!("  {name}: {sent} spans were sent, {expected} expected");
+        if !(expected * 0.9..=expected * 1.1).contains(&sent) {
+            return Err(format!("{name}: these are not the spans that were to be measured").into());
+        }
+    }
+    Ok(())
+}
+
+/// Medians of rates, and of the ratios of rates that were measured next to each other.
+struct Pairs {
+    with: f64,
+    without: f64,
+    ratio: f64,
+}
+
+/// Rounds of both servers, one behind the other, each first in turn: a machine that grows slower during a round slows both as
+/// often. The first loads are not counted: memory and branches are cold.
+fn pairs(traced: &Server, off: &Server, shape: &Shape<'_>) -> Result<Pairs> {
+    off.load(shape)?;
+    traced.load(shape)?;
+    let (mut with, mut without, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..TRACE_ROUNDS {
+        let (ours, theirs) = if round % 2 == 0 {
+            let theirs = off.load(shape)?;
+            (traced.load(shape)?, theirs)
+        } else {
+            (traced.load(shape)?, off.load(shape)?)
+        };
+        with.push(ours);
+        without.push(theirs);
+        ratios.push(ours / theirs);
+    }
+    Ok(Pairs { with: median(&mut with), without: median(&mut without), ratio: median(&mut ratios) })
+}
+
+/// A collector of traces that keeps nothing.
+struct Collector;
+
+pub(super) async fn serve_collector(address: SocketAddr) -> std::result::Result<(), tonic::transport::Error> {
+    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector));
+    server.serve(address).await
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        _request: Request<ExportTraceServiceRequest>,
+    ) -> std::result::Result<Response<ExportTraceServiceResponse>, Status> {
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
