@@ -1,4 +1,5 @@
-//! The log: text for a person at a terminal, JSON, an object a line, for everything else.
+//! The log: text for a person at a terminal, JSON, an object a line, for everything else. In both, a line within a sampled span has
+//! its ids.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
@@ -8,12 +9,12 @@ use std::iter::successors;
 use std::panic::PanicHookInfo;
 
 use opentelemetry::Context;
-use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{FmtSpan, Writer};
+use tracing_subscriber::fmt::format::{FmtSpan, Format, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -30,11 +31,11 @@ pub fn start(level: &str, format: LogFormat) -> Result<(), tracing_subscriber::f
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_span_events(FmtSpan::NONE)
-        .with_target(false);
+        .with_span_events(FmtSpan::NONE);
     // It fails only when there is a log already, and then that one is used.
     let _ = if is_text(format) {
-        log.with_ansi(io::stderr().is_terminal()).try_init()
+        let is_colored = io::stderr().is_terminal();
+        log.with_ansi(is_colored).event_format(Lines::new(is_colored)).try_init()
     } else {
         log.with_ansi(false).event_format(Objects).try_init()
     };
@@ -64,6 +65,42 @@ pub fn is_text(format: LogFormat) -> bool {
         LogFormat::Json => false,
         LogFormat::Auto => io::stderr().is_terminal(),
     }
+}
+
+/// The library's text, and the ids of the current span if that is sampled.
+struct Lines(Format);
+
+impl Lines {
+    fn new(is_colored: bool) -> Self {
+        Self(Format::default().with_target(false).with_ansi(is_colored))
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(ids) = sampled_ids() else { return self.0.format_event(context, writer, event) };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        let line = line.trim_end_matches('\n');
+        writeln!(writer, "{line} trace_id={} span_id={}", ids.trace_id(), ids.span_id())
+    }
+}
+
+/// The ids of the current span, if that is sampled.
+fn sampled_ids() -> Option<SpanContext> {
+    Context::map_current(|context| {
+        let span = context.span();
+        Some(span.span_context()).filter(|ids| ids.is_sampled()).cloned()
+    })
 }
 
 /// An object a line: when, how bad, whose it is when it is not ours, what, the fields, and the ids of the current span if that
@@ -96,11 +133,7 @@ where
         for (name, value) in fields.0 {
             write!(writer, ",{}:{value}", Value::from(name))?;
         }
-        let ids = Context::map_current(|context| {
-            let span = context.span();
-            Some(span.span_context()).filter(|ids| ids.is_sampled()).cloned()
-        });
-        if let Some(ids) = ids {
+        if let Some(ids) = sampled_ids() {
             write!(writer, ",\"trace_id\":\"{}\",\"span_id\":\"{}\"", ids.trace_id(), ids.span_id())?;
         }
         writeln!(writer, "}}")
@@ -166,6 +199,10 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use opentelemetry::trace::{TraceFlags, TraceState};
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::fmt::format::DefaultFields;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -174,12 +211,26 @@ mod tests {
 
     /// What stands in the log, line by line.
     fn logged(insert: impl FnOnce()) -> Vec<Value> {
+        written(Objects, insert).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The text of the log.
+    fn written<F>(format: F, insert: impl FnOnce()) -> String
+    where
+        F: FormatEvent<Registry, DefaultFields> + Send + Sync + 'static,
+    {
         let file = tempfile::NamedTempFile::new().unwrap();
         let writer = Arc::new(file.reopen().unwrap());
-        let log = tracing_subscriber::fmt().with_writer(writer).event_format(Objects).finish();
+        let log = tracing_subscriber::fmt().with_writer(writer).event_format(format).finish();
         tracing::subscriber::with_default(log, insert);
-        let text = std::fs::read_to_string(file.path()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        std::fs::read_to_string(file.path()).unwrap()
+    }
+
+    /// Runs `insert` within a span that is sampled, or not.
+    fn within<T>(flags: TraceFlags, insert: impl FnOnce() -> T) -> T {
+        let ids = SpanContext::new(1.into(), 2.into(), flags, true, TraceState::NONE);
+        let _attached = Context::new().with_remote_span_context(ids).attach();
+        insert()
     }
 
     #[test]
@@ -202,18 +253,25 @@ mod tests {
 
     #[test]
     fn a_line_within_a_sampled_span_has_its_ids() {
-        use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
-
-        let within = |flags| {
-            let ids = SpanContext::new(1.into(), 2.into(), flags, true, TraceState::NONE);
-            let _attached = Context::new().with_remote_span_context(ids).attach();
-            logged(|| tracing::warn!("circuit opened"))
-        };
-        let line = &within(TraceFlags::SAMPLED)[0];
+        let line = &within(TraceFlags::SAMPLED, || logged(|| tracing::warn!("circuit opened")))[0];
         assert_eq!(line["trace_id"], "00000000000000000000000000000001");
         assert_eq!(line["span_id"], "0000000000000002");
-        assert_eq!(within(TraceFlags::default())[0].get("trace_id"), None);
+        let unsampled = within(TraceFlags::default(), || logged(|| tracing::warn!("circuit opened")));
+        assert_eq!(unsampled[0].get("trace_id"), None);
         assert_eq!(logged(|| tracing::warn!("circuit opened"))[0].get("trace_id"), None);
+    }
+
+    #[test]
+    fn a_line_of_text_within_a_sampled_span_has_its_ids_at_its_end() {
+        let line = || {
+            let text = written(Lines::new(false), || tracing::warn!(service = "payments", "circuit opened"));
+            text.split_once(' ').expect("the time comes first").1.to_owned()
+        };
+        let plain = "WARN circuit opened service=\"payments\"";
+        let ids = "trace_id=00000000000000000000000000000001 span_id=0000000000000002";
+        assert_eq!(within(TraceFlags::SAMPLED, line).trim_start(), format!("{plain} {ids}\n"));
+        assert_eq!(within(TraceFlags::default(), line).trim_start(), format!("{plain}\n"));
+        assert_eq!(line().trim_start(), format!("{plain}\n"));
     }
 
     #[test]
