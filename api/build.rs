@@ -21,6 +21,8 @@ mod descriptor {
         println!("cargo::rerun-if-changed={ROOT}");
         let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
         fs::write(out_dir.join("breakerd_descriptor.bin"), compiled()?.encode_file_descriptor_set())?;
+        let envoy = compiled_of(&ENVOY_FILES)?.encode_file_descriptor_set();
+        fs::write(out_dir.join("envoy_descriptor.bin"), envoy)?;
         Ok(())
     }
 }

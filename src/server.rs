@@ -258,6 +258,7 @@ fn start_transports(
         security.grpc.clone(),
         Arc::clone(app),
         grpc::Limits::from(settings),
+        grpc::EnvoySettings::of(settings),
     )?;
     let health = Arc::clone(grpc.health());
     let calls = grpc.call_source();

@@ -11,6 +11,7 @@
 pub mod access;
 mod breakers;
 mod document;
+mod envoy;
 mod error;
 mod file;
 mod notify;
@@ -33,6 +34,7 @@ use sources::Given;
 use toml::de::DeValue;
 
 pub use breakers::SERVICES_MAX;
+pub use envoy::{NameTemplate, RequestHeader, RequestParts};
 pub use error::{Error, Fault, Position, SourceLocation};
 pub use file::FileText;
 pub use notify::{NOTIFY_SETTINGS, NotifySetting};

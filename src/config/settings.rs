@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use breakerd_common::value::{InvalidValue, RawValue};
 
+use super::envoy::{NameTemplate, RequestHeader};
 use super::standard_variables::{self as standard, StandardVariable};
 use super::trace_headers::TraceHeaders;
 use super::traces::{ResourceAttributes, SampleRatio, TraceCompression, TraceEndpoint, TraceProtocol};
@@ -295,6 +296,24 @@ settings! {
     /// Maximum spans that wait for the export. More are dropped, and counted. A span takes about 2 KiB.
     tracing_queue_max: usize = "tracing.queue_max", "BREAKERD_TRACING_QUEUE_MAX", None,
         "4096", ValueKind::Count { min: 64, max: 65_536 };
+    /// Whether Envoy's services `envoy.service.auth.v3.Authorization` and `envoy.service.accesslog.v3.AccessLogService` are served on
+    /// the gRPC port: see [Envoy](envoy.md).
+    envoy_enabled: bool = "envoy.enabled", "BREAKERD_ENVOY_ENABLED", None, "false", ValueKind::Flag;
+    /// Service of a request whose route names none with `breakerd_service`: `{host}` (lower case, without the port) and `{path_1}` (the first
+    /// part of the path) stand for parts of the request. What no name may have becomes `_`.
+    envoy_service: NameTemplate = "envoy.service", "BREAKERD_ENVOY_SERVICE", None, "{host}", ValueKind::NameTemplate;
+    /// Name of the breaker of a request whose route names neither a service nor a breaker, as `envoy.service`. Empty: the default
+    /// breaker of the service.
+    envoy_name: NameTemplate = "envoy.name", "BREAKERD_ENVOY_NAME", None,
+        "" or "the default breaker of the service", ValueKind::NameTemplate;
+    /// HTTP status of a request that is denied.
+    envoy_denied_status: u32 = "envoy.denied_status", "BREAKERD_ENVOY_DENIED_STATUS", None,
+        "503", ValueKind::Count { min: 400, max: 599 };
+    /// Whether the response to a request that is denied has a body, in JSON.
+    envoy_denied_body: bool = "envoy.denied_body", "BREAKERD_ENVOY_DENIED_BODY", None, "true", ValueKind::Flag;
+    /// Header with the permit that an allowed request gets on its way to the service.
+    envoy_permit_header: Option<RequestHeader> = "envoy.permit_header", "BREAKERD_ENVOY_PERMIT_HEADER", None,
+        "" or "none", ValueKind::Header;
     /// Lowest level that is logged, and levels of modules, such as `info,breakerd=debug`.
     log_level: String = "log.level", "BREAKERD_LOG_LEVEL", Some("log-level"), "info", ValueKind::LogLevel;
     /// Log format. `auto` is text on a terminal, and JSON otherwise.

@@ -75,6 +75,10 @@ pub enum ValueKind {
     TraceServiceName,
     /// Attributes of a resource in traces.
     ResourceAttributes,
+    /// What the names of breakers are made of.
+    NameTemplate,
+    /// The name of a header.
+    Header,
     /// The URL of a webhook.
     WebhookUrl,
     /// Patterns for names of services, or of breakers.
@@ -125,6 +129,10 @@ impl fmt::Display for ValueKind {
                 f,
                 "key=value,key=value: at most {ATTRIBUTES_MAX} keys, each and its value of 1 to {TEXT_MAX} bytes"
             ),
+            Self::NameTemplate => {
+                write!(f, "up to {TEMPLATE_MAX} characters, {{host}} and {{path_1}} among them")
+            }
+            Self::Header => f.write_str("the name of a header"),
             Self::WebhookUrl => f.write_str("a URL https://host/path, or with http"),
             Self::Patterns => write!(f, "a list of 1 to {PATTERNS_MAX} names, with * for any characters"),
             Self::States => {
@@ -214,6 +222,9 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 pub(super) const PRESENCES: &[&str] = &["required", "optional"];
+
+/// The most bytes of a template.
+pub(super) const TEMPLATE_MAX: usize = 256;
 
 /// The most patterns of one list.
 pub(super) const PATTERNS_MAX: usize = 64;

@@ -15,15 +15,16 @@ use tonic::{Request, Response, Status};
 
 use super::batch_budget::BatchBudget;
 use super::client_info::ClientInfo;
+use super::decide::{self, Recording};
 use super::reporters::{Batch, BatchSize, Claimed, Reporters};
 use super::status::Failure;
 use super::watch::{self, Watch, Watches};
 use super::{call_span, convert, deadline};
 use crate::app::{App, Loaded};
 use crate::auth::{Caller, Protocol, Right};
-use crate::engine::{Allowed, Permit, SEALED_BYTES};
+use crate::engine::{Permit, SEALED_BYTES};
 use crate::metrics::Refusal;
-use crate::replica::{Submitted, WaitingCall, WaitingOutcome};
+use crate::replica::WaitingCall;
 
 /// The service on an app, for one connection.
 pub(super) struct Breakers {
@@ -60,52 +61,6 @@ impl Breakers {
 }
 
 impl Breakers {
-    async fn allow(
-        &self,
-        loaded: &Loaded,
-        client: &ClientInfo,
-        request: &AllowRequestRequest,
-        now: Time,
-    ) -> Result<Allowed, Failure> {
-        check_may_call(client, request)?;
-        let creator = client.creator(&self.unnamed);
-        let allowed = loaded.replica.allow(creator, &request.service, &request.name, now).await;
-        allowed.map_err(|error| convert::allow_failure(error, request))
-    }
-
-    /// A permit was issued to a client with the right to call: the permit is the right to report.
-    async fn record(
-        &self,
-        loaded: &Loaded,
-        client: &ClientInfo,
-        request: &RecordOutcomeRequest,
-        (now, wait_until): (Time, Time),
-    ) -> Result<Recording, Failure> {
-        if loaded.engine.seals().lacks_key_of(&request.permit) {
-            loaded.permit_keys.await_key().await;
-        }
-        let (target, report) = convert::read_outcome(request, client.name(), loaded.engine.seals())?;
-        if target.permit.is_none() && !client.may(Right::Call, &request.service) {
-            convert::key(&request.service, &request.name)?;
-            client.check(Right::Call, &request.service)?;
-        }
-        if convert::is_run(request) {
-            let run = convert::run(request, report);
-            let creator = client.creator(&self.unnamed);
-            return loaded
-                .engine
-                .record_run_for(creator, &request.service, &request.name, &run, now)
-                .map(|run| Recording::Done(convert::run_response(run)))
-                .map_err(|error| convert::outcome_failure(error, request));
-        }
-        let creator = client.creator(&self.unnamed);
-        let submitted = loaded.replica.submit(creator, target, &report, wait_until).await;
-        match submitted.map_err(|error| convert::outcome_failure(error, request))? {
-            Submitted::Done(recorded) => Ok(Recording::Done(convert::record_response(recorded))),
-            Submitted::Waiting(outcome) => Ok(Recording::Waiting(outcome)),
-        }
-    }
-
     fn add_totals(
         &self,
         loaded: &Loaded,
@@ -127,23 +82,6 @@ impl Breakers {
     }
 }
 
-/// What became of an outcome so far.
-enum Recording {
-    Done(RecordOutcomeResponse),
-    /// The store has yet to say what becomes of it.
-    Waiting(WaitingOutcome),
-}
-
-fn check_may_call(client: &ClientInfo, request: &AllowRequestRequest) -> Result<(), Failure> {
-    convert::check_allow_request(request)?;
-    if !client.may(Right::Call, &request.service) {
-        // An invalid name has no rights to check: it is reported first.
-        convert::key(&request.service, &request.name)?;
-        client.check(Right::Call, &request.service)?;
-    }
-    Ok(())
-}
-
 #[tonic::async_trait]
 impl BreakerService for Breakers {
     async fn allow_request(
@@ -153,7 +91,9 @@ impl BreakerService for Breakers {
         let loaded = self.loaded()?;
         let client = ClientInfo::of(&request);
         call_span::breaker(&self.app, &request.get_ref().service, &request.get_ref().name);
-        let allowed = self.allow(loaded, &client, request.get_ref(), self.app.clock.now()).await?;
+        let creator = client.creator(&self.unnamed);
+        let now = self.app.clock.now();
+        let allowed = decide::allow(loaded, &client, creator, request.get_ref(), now).await?;
         let seals = loaded.engine.seals();
         let seal = |permit: &Permit| Bytes::copy_from_slice(&seals.seal(permit));
         let response = convert::allowed(&allowed, seal);
@@ -170,7 +110,9 @@ impl BreakerService for Breakers {
         let wait_until = loaded.replica.outcomes_wait_until(deadline::of_call(request.metadata()));
         let now = self.app.clock.now();
         call_span::breaker(&self.app, &request.get_ref().service, &request.get_ref().name);
-        let recorded = match self.record(loaded, &client, request.get_ref(), (now, wait_until)).await? {
+        let creator = client.creator(&self.unnamed);
+        let times = (now, wait_until);
+        let recorded = match decide::record(loaded, &client, creator, request.get_ref(), times).await? {
             Recording::Done(response) => response,
             Recording::Waiting(outcome) => {
                 convert::record_response(loaded.replica.answered(outcome, wait_until).await)
@@ -206,7 +148,7 @@ impl BreakerService for Breakers {
                     now = self.app.clock.now();
                 }
                 let request = &requests[call.number];
-                let looked = check_may_call(&client, request).and_then(|()| {
+                let looked = decide::check_may_call(&client, request).and_then(|()| {
                     let looked = calls.look(call, &request.service, &request.name, now);
                     looked.map_err(|error| convert::allow_failure(error, request))
                 });
@@ -272,7 +214,8 @@ impl BreakerService for Breakers {
                 now = self.app.clock.now();
             }
             budget.calls(request.count);
-            let result = match self.record(loaded, &client, request, (now, wait_until)).await {
+            let (creator, times) = (client.creator(&self.unnamed), (now, wait_until));
+            let result = match decide::record(loaded, &client, creator, request, times).await {
                 Ok(Recording::Done(response)) => record_outcomes_result::Result::Response(response),
                 Ok(Recording::Waiting(outcome)) => {
                     let taken_in = convert::record_response(outcome.taken_in());

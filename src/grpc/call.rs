@@ -144,6 +144,10 @@ impl Call {
         // Not before: whoever may not call makes no spans.
         self.span =
             call_span::begin(&self.connection.shared.app, self.method, request.headers(), self.started);
+        if self.method == Method::EnvoyAccessLog {
+            // Its response comes at its end: when the proxy ends, or breakerd.
+            self.timeout = Duration::MAX;
+        }
         if let Some(deadline) = deadline::of(request.headers()).map_err(Failure::from)? {
             // A stream may outlive the longest call, and ends at its own deadline.
             self.timeout = self.timeout.min(deadline);
@@ -151,7 +155,8 @@ impl Call {
                 return Err(Failure::DeadlineExceeded.into());
             }
         }
-        if self.method == Method::Other {
+        let is_served = !self.method.is_of_envoy() || self.connection.shared.envoy.is_some();
+        if self.method == Method::Other || !is_served {
             return Err(Failure::NoMethod { path: request.uri().path().to_owned() }.into());
         }
         let encodings = gzip::of(request.headers())?;
@@ -166,6 +171,10 @@ impl Call {
         }
         let pool = if self.method.is_probe() { Pool::Probes } else { Pool::Calls };
         let slot = CallSlot::take(&self.connection.shared, caller, pool, metadata_bytes)?;
+        if self.method == Method::EnvoyAccessLog {
+            // As a watch whose response has begun.
+            slot.is_stream();
+        }
         self.slot = Some(Arc::clone(&slot));
         let method = self.method;
         let bytes_max = method.request_bytes_max(self.connection.shared.limits.message_bytes_max);
@@ -199,6 +208,12 @@ impl Call {
             | Method::ResetBreaker
             | Method::DeleteBreaker
             | Method::ProbeBreaker => shared.operations.clone().call(request),
+            Method::EnvoyCheck | Method::EnvoyAccessLog => match shared.envoy.clone() {
+                Some(mut envoy) if self.method == Method::EnvoyCheck => envoy.checks.call(request),
+                Some(mut envoy) => envoy.access_logs.call(request),
+                // It was rejected before.
+                None => shared.reflection.clone().call(request),
+            },
             Method::HealthCheck | Method::HealthWatch => shared.health.clone().call(request),
             Method::Reflection => shared.reflection.clone().call(request),
             // It is served as the newer one, which is the same on the wire. (`Other` was rejected before.)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use super::envoy::wire;
 use super::sampled_calls::{SampledCall, SampledCalls};
 use crate::metrics::{CallRow, Exemplar};
 
@@ -111,6 +112,8 @@ methods! {
     DeleteBreaker = "breakerd.v1.OperationsService" / "DeleteBreaker",
     ProbeBreaker = "breakerd.v1.OperationsService" / "ProbeBreaker",
     WatchTransitions = "breakerd.v1.OperationsService" / "WatchTransitions",
+    EnvoyCheck = "envoy.service.auth.v3.Authorization" / "Check",
+    EnvoyAccessLog = "envoy.service.accesslog.v3.AccessLogService" / "StreamAccessLogs",
     HealthCheck = "grpc.health.v1.Health" / "Check",
     HealthWatch = "grpc.health.v1.Health" / "Watch",
     Reflection = "grpc.reflection.v1.ServerReflection" / "ServerReflectionInfo",
@@ -118,7 +121,7 @@ methods! {
 }
 
 impl Method {
-    /// Whether its answer is a stream, which has no time of its own: it lasts as long as the client listens.
+    /// Whether it is a stream, which has no time of its own: it lasts as long as the client listens, or tells.
     pub const fn is_stream(self) -> bool {
         matches!(
             self,
@@ -128,7 +131,13 @@ impl Method {
                 | Self::HealthWatch
                 | Self::Reflection
                 | Self::ReflectionAlpha
+                | Self::EnvoyAccessLog
         )
+    }
+
+    /// Whether it is of Envoy's API, which is served if a setting says so.
+    pub const fn is_of_envoy(self) -> bool {
+        matches!(self, Self::EnvoyCheck | Self::EnvoyAccessLog)
     }
 
     /// Whether it is a health check: never shed because of others, since a prober takes "too busy" for
@@ -139,7 +148,7 @@ impl Method {
 
     /// Whether its request is a stream of messages.
     pub const fn is_client_stream(self) -> bool {
-        matches!(self, Self::Reflection | Self::ReflectionAlpha)
+        matches!(self, Self::Reflection | Self::ReflectionAlpha | Self::EnvoyAccessLog)
     }
 
     /// Whether its request is a list of up to 1,000 requests, its first field.
@@ -164,6 +173,8 @@ impl Method {
             Self::WatchBreakers | Self::WatchConfig | Self::WatchTransitions | Self::UpdateConfig => {
                 192 * 1024
             }
+            // The headers of a request; entries of a log.
+            Self::EnvoyCheck | Self::EnvoyAccessLog => wire::MESSAGE_BYTES_MAX,
             // Names, a token of a page, a reason.
             _ => 16 * 1024,
         };

@@ -17,6 +17,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use super::client_info::ClientInfo;
 use super::deadline;
+use super::envoy::wire;
 use super::status::Failure;
 use super::stream_limiter::{StreamLimiter, StreamSlot};
 
@@ -132,7 +133,8 @@ impl Statuses {
 }
 
 /// What is asked for by this name. `liveness` and `readiness` are for the probes of a pod, by the names that are usual there.
-fn asked_by(service: &str) -> Option<Asked> {
+/// Those of Envoy are known where they are served.
+fn asked_by(service: &str, has_envoy: bool) -> Option<Asked> {
     const BREAKERS: &str = breaker_service_server::SERVICE_NAME;
     const CONFIGS: &str = config_service_server::SERVICE_NAME;
     const OPERATIONS: &str = operations_service_server::SERVICE_NAME;
@@ -146,6 +148,8 @@ fn asked_by(service: &str) -> Option<Asked> {
         BREAKERS | "readiness" => Part::Breakers,
         CONFIGS => Part::Configs,
         OPERATIONS => Part::Operations,
+        // Both decide, and learn, as the first does.
+        _ if has_envoy && wire::SERVICES.contains(&service) => Part::Breakers,
         _ => return None,
     };
     Some(Asked::Calls(part))
@@ -155,11 +159,12 @@ fn asked_by(service: &str) -> Option<Asked> {
 pub(super) struct Health {
     registry: Arc<HealthRegistry>,
     streams: StreamLimiter,
+    has_envoy: bool,
 }
 
 impl Health {
-    pub(super) fn new(registry: Arc<HealthRegistry>, streams: StreamLimiter) -> Self {
-        Self { registry, streams }
+    pub(super) fn new(registry: Arc<HealthRegistry>, streams: StreamLimiter, has_envoy: bool) -> Self {
+        Self { registry, streams, has_envoy }
     }
 }
 
@@ -170,7 +175,9 @@ impl health_server::Health for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        let Some(asked) = asked_by(&service) else { return Err(Failure::NoHealthOf { service }.into()) };
+        let Some(asked) = asked_by(&service, self.has_envoy) else {
+            return Err(Failure::NoHealthOf { service }.into());
+        };
         let status = self.registry.statuses.borrow().status(Some(asked));
         Ok(Response::new(HealthCheckResponse { status: status as i32 }))
     }
@@ -185,7 +192,7 @@ impl health_server::Health for Health {
         let timeout = deadline::of(request.metadata().as_ref()).map_err(Failure::from)?;
         let watcher = Watcher {
             statuses: self.registry.statuses.subscribe(),
-            asked: asked_by(&request.get_ref().service),
+            asked: asked_by(&request.get_ref().service, self.has_envoy),
             sent: None,
             timer: timeout.map(Watcher::timer),
             ended: false,

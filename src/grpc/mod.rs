@@ -23,7 +23,9 @@ mod client_info;
 mod config;
 mod convert;
 mod deadline;
+mod decide;
 mod encoding_headers;
+mod envoy;
 mod gzip;
 mod health;
 mod history_reads;
@@ -50,6 +52,7 @@ mod violations;
 mod watch;
 
 pub use call_metrics::{BOUNDS_SECONDS, CallMetrics, CallView, Method};
+pub use envoy::EnvoySettings;
 pub use health::{HealthRegistry, Part, Serving};
 pub use limits::Limits;
 pub use notice_json::notice_json;

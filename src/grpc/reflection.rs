@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use breakerd_api::FILE_DESCRIPTOR_SET;
+use breakerd_api::{ENVOY_FILE_DESCRIPTOR_SET, FILE_DESCRIPTOR_SET};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use prost::Message;
@@ -60,8 +60,13 @@ pub(super) struct Reflection {
 }
 
 impl Reflection {
-    pub(super) fn new(streams: StreamLimiter, registry: Arc<HealthRegistry>) -> Result<Self, ServeError> {
-        let descriptors = Descriptors::read(&SETS).map_err(ServeError::Reflection)?;
+    pub(super) fn new(
+        streams: StreamLimiter,
+        registry: Arc<HealthRegistry>,
+        has_envoy: bool,
+    ) -> Result<Self, ServeError> {
+        let envoy: &[&[u8]] = if has_envoy { &[ENVOY_FILE_DESCRIPTOR_SET] } else { &[] };
+        let descriptors = Descriptors::read(&[&SETS[..], envoy].concat()).map_err(ServeError::Reflection)?;
         Ok(Self { descriptors: Arc::new(descriptors), streams, registry })
     }
 }

@@ -22,6 +22,7 @@ use tonic::Status;
 use super::call_metrics::Method;
 use super::call_slot::CallSlot;
 use super::convert;
+use super::envoy::wire;
 use super::gzip::{self, Encoding, PREFIX_BYTES};
 use super::off_thread::OffThread;
 use super::status::{Failure, of_body};
@@ -33,6 +34,10 @@ const ITEM_BYTES: usize = 1_536;
 const PAGE_BYTES: usize = 1024 * 1024;
 /// What a stream takes for as long as it is open: messages of one reading, one with its client.
 const STREAM_BYTES: usize = 16 * 1024;
+
+/// How many times its bytes a message of Envoy's takes once it is decoded, at the most: two bytes of its metadata can be an empty value in a
+/// list, which has 72.
+const ENVOY_DECODED: usize = 36;
 
 /// The body of one request.
 pub(super) struct RequestBody {
@@ -165,6 +170,17 @@ impl RequestBody {
 
     /// What its handler may need beside the message.
     fn needed(&self, message: &[u8]) -> Result<usize, Failure> {
+        if self.method == Method::EnvoyAccessLog {
+            let entries = log_entries(message);
+            if entries > wire::ENTRIES_MAX {
+                let problem = format!("{entries} entries in one message: the limit is {}", wire::ENTRIES_MAX);
+                return Err(Failure::Undecodable { problem });
+            }
+            return Ok(STREAM_BYTES + entries * ITEM_BYTES + message.len() * ENVOY_DECODED);
+        }
+        if self.method == Method::EnvoyCheck {
+            return Ok(message.len() * ENVOY_DECODED);
+        }
         if self.method.is_batch() {
             let items = BatchItems::count(message);
             items.check()?;
@@ -179,11 +195,15 @@ impl RequestBody {
         })
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Failure> {
-        if self.messages > 0 && self.arrived.is_empty() && self.method.is_client_stream() {
-            // A further message of a stream: the last one has its response.
+    /// Who asks for a further message of a stream has handled the last one.
+    fn release_handled(&mut self) {
+        let is_idle = self.arrived.is_empty() && !self.decompressing.is_running();
+        if self.messages > 0 && is_idle && self.method.is_client_stream() {
             self.slot.release(std::mem::take(&mut self.charged));
         }
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), Failure> {
         self.slot.charge(bytes)?;
         self.charged += bytes;
         Ok(())
@@ -227,6 +247,18 @@ impl BatchItems {
     }
 }
 
+/// How many entries a message of an access log has: of HTTP in its field 2, of TCP in its field 3.
+fn log_entries(message: &[u8]) -> usize {
+    const ENTRY: u32 = 1;
+    let mut entries = 0;
+    each_field(message, |tag, logs| {
+        if matches!(tag, 2 | 3) {
+            each_field(logs, |tag, _| entries += usize::from(tag == ENTRY));
+        }
+    });
+    entries
+}
+
 /// Calls with each field that has a length, up to what is no field.
 fn each_field(mut message: &[u8], mut call: impl FnMut(u32, &[u8])) {
     while let Ok((tag, wire_type)) = decode_key(&mut message) {
@@ -253,6 +285,7 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
+        this.release_handled();
         loop {
             if this.decompressing.is_running() {
                 let message = ready!(this.decompressing.poll(context)).flatten();

@@ -14,7 +14,12 @@ const CONFIGURE: Rights = Rights::of(&[Right::Configure]);
 /// ([`super::client_info::ClientInfo`]); a method is refused here only to those who have the right for none.
 pub(super) const fn needed(method: Method) -> Rights {
     match method {
-        Method::AllowRequest | Method::RecordOutcome | Method::AllowRequests | Method::RecordOutcomes => CALL,
+        Method::AllowRequest
+        | Method::RecordOutcome
+        | Method::AllowRequests
+        | Method::RecordOutcomes
+        | Method::EnvoyCheck
+        | Method::EnvoyAccessLog => CALL,
         Method::WatchBreakers => WATCH,
         Method::ListBreakers
         | Method::GetBreaker

@@ -13,6 +13,7 @@ use super::Limits;
 use super::breakers::Breakers;
 use super::call_metrics::{CallMetrics, CallView};
 use super::config::Configs;
+use super::envoy::{EnvoyServices, EnvoySettings};
 use super::health::{Health, HealthRegistry};
 use super::history_reads::HistoryReads;
 use super::operations::Operations;
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     pub(super) operations: OperationsServiceServer<Operations>,
     pub(super) health: HealthServer<Health>,
     pub(super) reflection: ServerReflectionServer<Reflection>,
+    /// None: they are not served.
+    pub(super) envoy: Option<EnvoyServices>,
 }
 
 /// Log throttles, one for each kind of rejection.
@@ -76,10 +79,10 @@ impl GrpcServices {
     /// # Errors
     /// When reflection cannot read the descriptions that were built in.
     pub fn new(app: Arc<App>, limits: Limits) -> Result<Self, ServeError> {
-        Self::with_security(TransportSecurity::disabled(), app, limits)
+        Self::with_security(TransportSecurity::disabled(), app, limits, None)
     }
 
-    /// The services on `app`, with authentication and TLS.
+    /// The services on `app`, with authentication and TLS; `envoy`: and those of Envoy.
     ///
     /// # Errors
     /// As [`GrpcServices::new`].
@@ -87,6 +90,7 @@ impl GrpcServices {
         security: TransportSecurity,
         app: Arc<App>,
         limits: Limits,
+        envoy: Option<EnvoySettings>,
     ) -> Result<Self, ServeError> {
         let health_registry = Arc::new(HealthRegistry::default());
         // The limits of the methods are checked before the codec's.
@@ -94,9 +98,12 @@ impl GrpcServices {
         let streams = StreamLimiter::new(&limits, app.metrics.access.clone());
         // Streams that need no token have slots of their own, as many: unauthenticated clients cannot take those of callers.
         let public_streams = StreamLimiter::new(&limits, app.metrics.access.clone());
-        let health = Health::new(Arc::clone(&health_registry), public_streams.clone());
+        let health = Health::new(Arc::clone(&health_registry), public_streams.clone(), envoy.is_some());
         let reads = HistoryReads::new(&limits, app.metrics.access.clone());
-        let reflection = Reflection::new(public_streams, Arc::clone(&health_registry))?;
+        let reflection = Reflection::new(public_streams, Arc::clone(&health_registry), envoy.is_some())?;
+        let envoy = envoy.map(|settings| {
+            EnvoyServices::new(&app, settings, streams.clone(), Arc::clone(&health_registry))
+        });
         let watches = Watches::new(streams, Arc::clone(&health_registry), app.metrics.watch.clone(), &limits);
         let shared = Shared {
             watches: watches.clone(),
@@ -107,6 +114,7 @@ impl GrpcServices {
                 .max_decoding_message_size(message_bytes_max),
             health: HealthServer::new(health).max_decoding_message_size(message_bytes_max),
             reflection: ServerReflectionServer::new(reflection).max_decoding_message_size(message_bytes_max),
+            envoy,
             app,
             limits,
             security,

@@ -477,6 +477,23 @@ fn any(name: &str, detail: &impl Message) -> Any {
     Any { type_url: format!("type.googleapis.com/google.rpc.{name}"), value: detail.encode_to_vec() }
 }
 
+/// The details of a call that a proxy rejects for a breaker: what its client gets in `grpc-status-details-bin`.
+#[cold]
+pub(super) fn rejected_call(message: &str, retry_after: Option<Duration>) -> Vec<u8> {
+    let retry_delay = retry_after.and_then(|delay| prost_types::Duration::try_from(delay).ok());
+    let mut details: Vec<_> = retry_delay
+        .map(|delay| any("RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) }))
+        .into_iter()
+        .collect();
+    let info = pb::ErrorInfo {
+        reason: "CALL_REJECTED".to_owned(),
+        domain: DOMAIN.to_owned(),
+        metadata: HashMap::default(),
+    };
+    details.push(any("ErrorInfo", &info));
+    pb::Status { code: Code::Unavailable as i32, message: message.to_owned(), details }.encode_to_vec()
+}
+
 /// The roles that grant one of these rights: `caller or reader`. (An admin has every right.)
 fn roles(rights: Rights) -> String {
     rights.iter().map(|right| right.role().as_str()).collect::<Vec<_>>().join(" or ")

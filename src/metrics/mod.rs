@@ -15,6 +15,7 @@
 mod access;
 mod breakers;
 mod calls;
+mod envoy;
 mod exemplars;
 mod family;
 mod field;
@@ -44,6 +45,7 @@ use field::metrics;
 
 pub use access::Refusal;
 pub use calls::{CallRow, CallsView};
+pub use envoy::LogEntry;
 pub use exemplars::Exemplar;
 pub use metered_shared_store::{MeteredCountStore, MeteredSharedStore};
 pub use metered_store::MeteredStore;
@@ -100,6 +102,8 @@ pub struct Metrics {
     pub tracing: TracingMetrics,
     /// What is counted of notifications.
     pub notify: NotifyMetrics,
+    /// What is counted of proxies.
+    pub envoy: EnvoyMetrics,
     namespace: Namespace,
     registry: Registry,
     journal: OnceLock<JournalSource>,
@@ -245,6 +249,14 @@ metrics! {
 }
 
 metrics! {
+    /// What is counted of proxies. Clones count into the same series.
+    pub struct EnvoyMetrics in "breakerd_envoy" {
+        /// Entries of the access logs of proxies, by what became of them.
+        log_entries_total: IntCounterVec["result"],
+    }
+}
+
+metrics! {
     struct BuildMetrics in "breakerd" {
         /// Version of breakerd, and the commit that it was built from; always 1.
         build_info: IntGaugeVec["version", "commit"],
@@ -273,6 +285,8 @@ impl Metrics {
         let tracing = TracingMetrics::new(&namespace);
         tracing.begin();
         let notify = NotifyMetrics::new(&namespace);
+        let envoy = EnvoyMetrics::new(&namespace);
+        envoy.begin();
         let build = BuildMetrics::new(&namespace);
         build.build_info.with_label_values(&[VERSION, COMMIT]).set(1);
         let (journal, calls) = (OnceLock::new(), OnceLock::new());
@@ -287,6 +301,7 @@ impl Metrics {
             replica,
             tracing,
             notify,
+            envoy,
             namespace,
             registry,
             journal,
@@ -303,6 +318,7 @@ impl Metrics {
             metrics.replica.collectors(),
             metrics.tracing.collectors(),
             metrics.notify.collectors(),
+            metrics.envoy.collectors(),
             build.collectors(),
         ];
         for collector in fields.into_iter().flatten() {

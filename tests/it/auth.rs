@@ -69,9 +69,12 @@ fn takes(method: Method) -> Option<&'static [Role]> {
     const CALLER: &[Role] = &[Role::Caller];
     const READERS: &[Role] = &[Role::Reader, Role::Operator];
     match method {
-        Method::AllowRequest | Method::RecordOutcome | Method::AllowRequests | Method::RecordOutcomes => {
-            Some(CALLER)
-        }
+        Method::AllowRequest
+        | Method::RecordOutcome
+        | Method::AllowRequests
+        | Method::RecordOutcomes
+        | Method::EnvoyCheck
+        | Method::EnvoyAccessLog => Some(CALLER),
         Method::WatchBreakers => Some(&[Role::Caller, Role::Reader, Role::Operator]),
         Method::ListBreakers
         | Method::GetBreaker

@@ -171,7 +171,7 @@ impl World {
             );
             store = Arc::new(MeteredStore::new(store, operations.traced(app.tracer.clone())));
         }
-        let grpc = GrpcServices::with_security(security, Arc::clone(&app), limits).unwrap();
+        let grpc = GrpcServices::with_security(security, Arc::clone(&app), limits, None).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -32,6 +32,7 @@ mod ctl_slips;
 mod ctl_store_outage;
 mod dashboards;
 mod degraded;
+mod envoy;
 mod failover;
 mod full_disk;
 mod grpc_breakers;

@@ -33,7 +33,7 @@ pub(crate) use transitions::{notice, stored_state, transition};
 
 use std::error::Error;
 
-use breaker::{Key, check_service};
+use breaker::{Key, KeyError, check_service};
 
 use super::status::Failure;
 use super::violations::Violations;
@@ -49,12 +49,15 @@ fn check_key(service: &str, name: &str, violations: &mut Violations) {
 
 /// Adds the violations of a name or a name prefix. An empty one is none.
 fn check_name(field: &'static str, name: &str, violations: &mut Violations) {
-    // Any valid service will do: only the name can be invalid.
-    if !name.is_empty()
-        && let Err(error) = Key::new("any", name)
-    {
+    if let Err(error) = check_breaker_name(name) {
         violations.add_key(field, &error);
     }
+}
+
+/// Fails if no breaker may have this name. An empty one is that of the default breaker.
+pub(crate) fn check_breaker_name(name: &str) -> Result<(), KeyError> {
+    // Any valid service will do: only the name can be invalid.
+    if name.is_empty() { Ok(()) } else { Key::new("any", name).map(drop) }
 }
 
 /// The key, or all of its violations.

@@ -1,0 +1,348 @@
+//! What an entry of a proxy's access log says of the service behind the proxy.
+//!
+//! Response flags come first: a response of 200 whose body broke off has one. Then the status of gRPC, then that of HTTP. A client
+//! that went away says nothing of the service.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use breaker::Time;
+use breakerd_api::envoy_api::envoy::data::accesslog::v3::{
+    AccessLogCommon, AccessLogType, HttpAccessLogEntry, HttpResponseProperties, ResponseFlags,
+    TcpAccessLogEntry,
+};
+use breakerd_api::v1::{Outcome, RecordOutcomeRequest};
+use breakerd_common::clock::WallTime;
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+
+use super::wire::{CALLER_FIELD, PERMIT_FIELD};
+
+/// Statuses of HTTP that are failures: too many requests, and what is the service's fault.
+const TOO_MANY_REQUESTS: u32 = 429;
+const SERVER_ERRORS: std::ops::RangeInclusive<u32> = 500..=599;
+
+/// A service that asks to be left alone for longer is left alone for this long.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+
+/// The outcome of a request; none: the entry is not of its end, or it had no permit. `now` is for a `retry-after` that is a date.
+pub(super) fn of_http(entry: HttpAccessLogEntry, now: WallTime) -> Option<RecordOutcomeRequest> {
+    let common = entry.common_properties?;
+    if !is_of(&common, AccessLogType::DownstreamEnd) {
+        return None;
+    }
+    let response = entry.response.unwrap_or_default();
+    let judged = by_flags(common.response_flags.as_ref())
+        .or_else(|| by_grpc(&response))
+        .unwrap_or_else(|| by_status(response.response_code));
+    let retry_after = match response.response_code {
+        Some(TOO_MANY_REQUESTS | 503) => retry_after(&response, now),
+        _ => None,
+    };
+    of(common, judged, retry_after)
+}
+
+/// The outcome of a connection of TCP.
+pub(super) fn of_tcp(entry: TcpAccessLogEntry) -> Option<RecordOutcomeRequest> {
+    let common = entry.common_properties?;
+    if !is_of(&common, AccessLogType::TcpConnectionEnd) {
+        return None;
+    }
+    let judged = by_flags(common.response_flags.as_ref()).unwrap_or(Judged::Success);
+    of(common, judged, None)
+}
+
+/// By the number: there are kinds that are not known here, of the middle of a request.
+fn is_of(common: &AccessLogCommon, end: AccessLogType) -> bool {
+    [AccessLogType::NotSet, end].iter().any(|kind| *kind as i32 == common.access_log_type)
+}
+
+/// What an entry says of the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Judged {
+    Success,
+    /// With its error class.
+    Failure(String),
+    Ignored,
+}
+
+fn of(
+    common: AccessLogCommon,
+    judged: Judged,
+    retry_after: Option<Duration>,
+) -> Option<RecordOutcomeRequest> {
+    let duration = duration(&common);
+    let metadata = common.metadata?.filter_metadata;
+    let of_check = metadata.values().find(|kept| field(kept, PERMIT_FIELD).is_some())?;
+    let permit = STANDARD.decode(field(of_check, PERMIT_FIELD)?).unwrap_or_default();
+    let caller = field(of_check, CALLER_FIELD).unwrap_or_default().to_owned();
+    let (outcome, error_class) = match judged {
+        Judged::Success => (Outcome::Success, String::new()),
+        Judged::Failure(class) => (Outcome::Failure, class),
+        Judged::Ignored => (Outcome::Ignored, String::new()),
+    };
+    let to_wire = |duration| prost_types::Duration::try_from(duration).ok();
+    Some(RecordOutcomeRequest {
+        permit: permit.into(),
+        outcome: outcome as i32,
+        error_class,
+        duration: duration.and_then(to_wire),
+        retry_after: retry_after.and_then(to_wire),
+        caller,
+        ..RecordOutcomeRequest::default()
+    })
+}
+
+fn field<'a>(kept: &'a Struct, name: &str) -> Option<&'a str> {
+    match kept.fields.get(name) {
+        Some(Value { kind: Some(Kind::StringValue(text)) }) => Some(text),
+        _ => None,
+    }
+}
+
+/// How long the service took: from the first byte to it to the last one from it, or to the end of the request where none came.
+fn duration(common: &AccessLogCommon) -> Option<Duration> {
+    let read =
+        |duration: &Option<prost_types::Duration>| Duration::try_from(duration.as_ref().copied()?).ok();
+    let began = read(&common.time_to_first_upstream_tx_byte)?;
+    let ended = read(&common.time_to_last_upstream_rx_byte).or_else(|| read(&common.duration))?;
+    Some(ended.saturating_sub(began))
+}
+
+fn by_flags(flags: Option<&ResponseFlags>) -> Option<Judged> {
+    let flags = flags?;
+    let client_left = flags.downstream_connection_termination
+        || flags.downstream_remote_reset
+        || flags.downstream_protocol_error;
+    // The proxy refused, or answered by itself: the service was not asked.
+    let not_asked = flags.failed_local_healthcheck
+        || flags.no_route_found
+        || flags.fault_injected
+        || flags.rate_limited
+        || flags.rate_limit_service_error
+        || flags.invalid_envoy_request_headers
+        || flags.response_from_cache_filter
+        || flags.no_filter_config_found
+        || flags.overload_manager;
+    if client_left || not_asked {
+        return Some(Judged::Ignored);
+    }
+    // What says most comes first: the last of several attempts has the flag of its end, and that of the attempts used up.
+    let failures = [
+        (flags.upstream_connection_failure, "upstream_connection_failure"),
+        (flags.upstream_connection_termination, "upstream_connection_termination"),
+        (flags.upstream_remote_reset, "upstream_remote_reset"),
+        (flags.upstream_protocol_error, "upstream_protocol_error"),
+        (flags.upstream_request_timeout, "upstream_request_timeout"),
+        (flags.upstream_max_stream_duration_reached, "upstream_max_stream_duration_reached"),
+        (flags.stream_idle_timeout, "stream_idle_timeout"),
+        (flags.duration_timeout, "duration_timeout"),
+        (flags.no_healthy_upstream, "no_healthy_upstream"),
+        (flags.dns_resolution_failure, "dns_resolution_failure"),
+        (flags.no_cluster_found, "no_cluster_found"),
+        (flags.upstream_overflow, "upstream_overflow"),
+        (flags.local_reset, "local_reset"),
+        (flags.upstream_retry_limit_exceeded, "upstream_retry_limit_exceeded"),
+    ];
+    failures.iter().find(|(is_set, _)| *is_set).map(|(_, class)| Judged::Failure((*class).to_owned()))
+}
+
+/// None: it is no response of gRPC, or its status was not logged.
+fn by_grpc(response: &HttpResponseProperties) -> Option<Judged> {
+    let status = |of: &BTreeMap<String, String>| of.get("grpc-status")?.parse::<u32>().ok();
+    let status = status(&response.response_trailers).or_else(|| status(&response.response_headers))?;
+    let class = match status {
+        // The client gave up.
+        1 => return Some(Judged::Ignored),
+        2 => "grpc_unknown",
+        4 => "grpc_deadline_exceeded",
+        8 => "grpc_resource_exhausted",
+        13 => "grpc_internal",
+        14 => "grpc_unavailable",
+        15 => "grpc_data_loss",
+        _ => return Some(Judged::Success),
+    };
+    Some(Judged::Failure(class.to_owned()))
+}
+
+fn by_status(code: Option<u32>) -> Judged {
+    match code {
+        Some(code) if code == TOO_MANY_REQUESTS || SERVER_ERRORS.contains(&code) => {
+            Judged::Failure(format!("http_{code}"))
+        }
+        Some(0) | None => Judged::Ignored,
+        Some(_) => Judged::Success,
+    }
+}
+
+/// Seconds, or a date.
+fn retry_after(response: &HttpResponseProperties, now: WallTime) -> Option<Duration> {
+    let text = response.response_headers.get("retry-after")?.trim();
+    let asked = if let Ok(seconds) = text.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        date.saturating_sub(now.0.since(Time::ZERO))
+    };
+    Some(asked.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use breakerd_api::envoy_api::envoy::config::core::v3::Metadata;
+
+    use super::*;
+
+    const NOW: WallTime = WallTime(Time::from_micros(1_800_000_000_000_000));
+
+    fn kept() -> Metadata {
+        let value = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+        let fields = [(PERMIT_FIELD, "AQID"), (CALLER_FIELD, "spiffe://mesh/shop"), ("service", "db")];
+        let kept = Struct { fields: fields.map(|(name, text)| (name.to_owned(), value(text))).into() };
+        let other = Struct { fields: [("x".to_owned(), value("y"))].into() };
+        let filters = [("a.filter", other), ("envoy.filters.http.ext_authz", kept)];
+        Metadata { filter_metadata: filters.map(|(name, kept)| (name.to_owned(), kept)).into() }
+    }
+
+    fn common(flags: ResponseFlags) -> AccessLogCommon {
+        let millis = |millis| Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 });
+        AccessLogCommon {
+            time_to_first_upstream_tx_byte: millis(5),
+            time_to_last_upstream_rx_byte: millis(25),
+            response_flags: Some(flags),
+            metadata: Some(kept()),
+            duration: millis(405),
+            access_log_type: AccessLogType::DownstreamEnd as i32,
+        }
+    }
+
+    fn entry(code: u32, flags: ResponseFlags) -> HttpAccessLogEntry {
+        let response = HttpResponseProperties {
+            response_code: Some(code).filter(|code| *code > 0),
+            ..Default::default()
+        };
+        HttpAccessLogEntry { common_properties: Some(common(flags)), response: Some(response) }
+    }
+
+    fn judged(entry: HttpAccessLogEntry) -> (Outcome, String) {
+        let outcome = of_http(entry, NOW).unwrap();
+        (outcome.outcome(), outcome.error_class)
+    }
+
+    /// The cases that were measured with Envoy 1.40.
+    #[test]
+    fn flags_decide_before_codes() {
+        let none = ResponseFlags::default();
+        let failure = |class: &str| (Outcome::Failure, class.to_owned());
+        let ignored = (Outcome::Ignored, String::new());
+        let timed_out = ResponseFlags { upstream_request_timeout: true, ..none };
+        let used_up = ResponseFlags { upstream_retry_limit_exceeded: true, ..timed_out };
+        let broke_off = ResponseFlags { upstream_protocol_error: true, ..none };
+        let left = ResponseFlags { downstream_connection_termination: true, ..timed_out };
+        let cases = [
+            (200, none, (Outcome::Success, String::new())),
+            (404, none, (Outcome::Success, String::new())),
+            (429, none, failure("http_429")),
+            (500, none, failure("http_500")),
+            (504, timed_out, failure("upstream_request_timeout")),
+            (200, timed_out, failure("upstream_request_timeout")),
+            (504, used_up, failure("upstream_request_timeout")),
+            (
+                500,
+                ResponseFlags { upstream_retry_limit_exceeded: true, ..none },
+                failure("upstream_retry_limit_exceeded"),
+            ),
+            (200, broke_off, failure("upstream_protocol_error")),
+            (503, ResponseFlags { no_healthy_upstream: true, ..none }, failure("no_healthy_upstream")),
+            (503, ResponseFlags { upstream_overflow: true, ..none }, failure("upstream_overflow")),
+            (0, left, ignored.clone()),
+            (0, ResponseFlags { downstream_remote_reset: true, ..none }, ignored.clone()),
+            (0, none, ignored.clone()),
+            (429, ResponseFlags { rate_limited: true, ..none }, ignored),
+        ];
+        for (code, flags, expected) in cases {
+            assert_eq!(judged(entry(code, flags)), expected, "{code} {flags:?}");
+        }
+    }
+
+    #[test]
+    fn grpc_is_judged_by_its_status_in_trailers_or_headers() {
+        let failure = |class: &str| (Outcome::Failure, class.to_owned());
+        for (of_headers, of_trailers, expected) in [
+            ("", "0", (Outcome::Success, String::new())),
+            ("", "5", (Outcome::Success, String::new())),
+            ("", "1", (Outcome::Ignored, String::new())),
+            ("", "14", failure("grpc_unavailable")),
+            ("4", "", failure("grpc_deadline_exceeded")),
+            // The trailers are of the end.
+            ("0", "13", failure("grpc_internal")),
+            ("x", "", (Outcome::Success, String::new())),
+        ] {
+            let mut entry = entry(200, ResponseFlags::default());
+            let response = entry.response.as_mut().unwrap();
+            for (status, headers) in
+                [(of_headers, &mut response.response_headers), (of_trailers, &mut response.response_trailers)]
+            {
+                if !status.is_empty() {
+                    headers.insert("grpc-status".to_owned(), status.to_owned());
+                }
+            }
+            assert_eq!(judged(entry), expected, "{of_headers} {of_trailers}");
+        }
+    }
+
+    #[test]
+    fn an_outcome_has_its_permit_its_caller_and_the_time_that_the_service_took() {
+        let mut of_end = entry(503, ResponseFlags::default());
+        of_end.response.as_mut().unwrap().response_headers.insert("retry-after".to_owned(), " 7 ".to_owned());
+        let outcome = of_http(of_end.clone(), NOW).unwrap();
+        let millis = |millis| Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 });
+        assert_eq!((&*outcome.permit, &*outcome.caller), (&[1, 2, 3][..], "spiffe://mesh/shop"));
+        assert_eq!((outcome.duration, outcome.retry_after.map(|asked| asked.seconds)), (millis(20), Some(7)));
+        // It never answered: until the end of the request.
+        of_end.common_properties.as_mut().unwrap().time_to_last_upstream_rx_byte = None;
+        assert_eq!(of_http(of_end, NOW).unwrap().duration, millis(400));
+    }
+
+    #[test]
+    fn retry_after_may_be_a_date_and_is_bounded() {
+        let in_seconds = |text: &str, code| {
+            let mut entry = entry(code, ResponseFlags::default());
+            entry
+                .response
+                .as_mut()
+                .unwrap()
+                .response_headers
+                .insert("retry-after".to_owned(), text.to_owned());
+            of_http(entry, NOW).unwrap().retry_after.map(|asked| asked.seconds)
+        };
+        assert_eq!(in_seconds("Fri, 15 Jan 2027 08:01:00 GMT", 429), Some(60));
+        assert_eq!(in_seconds("Fri, 15 Jan 2021 08:01:00 GMT", 503), Some(0));
+        assert_eq!(in_seconds("99999999999", 503), Some(86_400));
+        assert_eq!(in_seconds("soon", 503), None);
+        assert_eq!(in_seconds("7", 500), None, "only of those that mean it");
+    }
+
+    #[test]
+    fn only_the_end_of_a_request_that_had_a_permit_is_its_outcome() {
+        let mut begins = entry(200, ResponseFlags::default());
+        // DownstreamStart
+        begins.common_properties.as_mut().unwrap().access_log_type = 4;
+        assert_eq!(of_http(begins, NOW), None);
+        let mut denied = entry(503, ResponseFlags::default());
+        denied.common_properties.as_mut().unwrap().metadata = None;
+        assert_eq!(of_http(denied, NOW), None);
+        assert_eq!(of_http(HttpAccessLogEntry::default(), NOW), None);
+        let tcp = |flags, kind: AccessLogType| {
+            let common = AccessLogCommon { access_log_type: kind as i32, ..common(flags) };
+            of_tcp(TcpAccessLogEntry { common_properties: Some(common) }).map(|outcome| outcome.outcome())
+        };
+        let refused = ResponseFlags { upstream_connection_failure: true, ..ResponseFlags::default() };
+        let end = AccessLogType::TcpConnectionEnd;
+        assert_eq!(tcp(ResponseFlags::default(), end), Some(Outcome::Success));
+        assert_eq!(tcp(refused, end), Some(Outcome::Failure));
+        assert_eq!(tcp(refused, AccessLogType::DownstreamEnd), None);
+    }
+}
