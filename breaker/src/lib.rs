@@ -64,7 +64,9 @@ pub use outcome::{
     Awaited, CallerId, Decision, Outcome, Pass, Probe, Recorded, Report, RunRecorded, Ticket, Verdict,
 };
 pub use own_counts::PublishedCounts;
-pub use probes::{PROBE_RETRY_AFTER_MAX, ProbeCounts, ProbeOutcome, ProbeSettled, ProbeSlot, Probes};
+pub use probes::{
+    GivenSlot, PROBE_RETRY_AFTER_MAX, ProbeCounts, ProbeOutcome, ProbeSettled, ProbeSlot, Probes,
+};
 pub use shared_counts::ReadCounts;
 pub use state::{OverrideKind, Reason, Scope, State};
 pub use thresholds::{AfterMaxWait, Judged, Thresholds, WaitInterval, WindowKind};

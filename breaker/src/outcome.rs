@@ -115,6 +115,9 @@ pub struct Decision {
     pub pass: Option<Pass>,
     /// A probe's: how long it may be out.
     pub lease: Option<Duration>,
+    /// Probes whose slot it took, as their outcomes did not come before their leases ended: 0 or 1. Where the store decides over
+    /// probes, it is [`crate::ProbeGrant::timed_out`] that tells.
+    pub timed_out_probes: u32,
     /// When it may not: how long to wait before asking again; none: nobody knows.
     pub retry_after: Option<Duration>,
     /// METRICS_ONLY let it pass, and but for that it would have been denied.

@@ -54,6 +54,15 @@ pub enum ProbeSlot {
     },
 }
 
+/// A slot that was given to a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GivenSlot {
+    /// The probe, and its slot.
+    pub probe: Probe,
+    /// The nonce of the probe that held the slot until its lease ended: its outcome did not come in time. None: nobody held it.
+    pub timed_out: Option<u64>,
+}
+
 /// What the outcome of a probe counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeOutcome {
@@ -198,14 +207,17 @@ impl Probes {
     /// A slot for a probe, under a lease from `now`. The nonce of a slot that is out gets that slot, and no longer lease:
     /// a claim whose answer was lost may be sent again.
     ///
+    /// A probe times out here, when another takes its slot, and not when its lease ends: until then an outcome that was reported
+    /// before that moment, and comes later, still counts.
+    ///
     /// # Errors
     /// How long until a slot may be free, at most [`PROBE_RETRY_AFTER_MAX`].
-    pub fn claim(&mut self, nonce: u64, now: Time) -> Result<Probe, Duration> {
+    pub fn claim(&mut self, nonce: u64, now: Time) -> Result<GivenSlot, Duration> {
         let holds = |slot: &ProbeSlot| {
             matches!(slot, ProbeSlot::Out { nonce: holder, .. } if *holder == nonce) && slot.is_out(now)
         };
         if let Some(slot) = self.slots.iter().position(holds) {
-            return Ok(probe(slot, nonce));
+            return Ok(GivenSlot { probe: probe(slot, nonce), timed_out: None });
         }
         let slot = match self.slots.iter().position(|slot| slot.can_be_given(now)) {
             Some(slot) => slot,
@@ -215,9 +227,13 @@ impl Probes {
             }
             None => return Err(self.retry_after(now)),
         };
-        self.slots[slot] = ProbeSlot::Out { nonce, lease_until: now + self.terms.lease };
+        let given = ProbeSlot::Out { nonce, lease_until: now + self.terms.lease };
+        let timed_out = match std::mem::replace(&mut self.slots[slot], given) {
+            ProbeSlot::Out { nonce, .. } => Some(nonce),
+            ProbeSlot::Free | ProbeSlot::Completed { .. } => None,
+        };
         self.first_probe_at.get_or_insert(now);
-        Ok(probe(slot, nonce))
+        Ok(GivenSlot { probe: probe(slot, nonce), timed_out })
     }
 
     /// Gives a probe's slot back; false when it no longer holds one.

@@ -389,6 +389,7 @@ impl Engine {
             epoch,
             pass: Some(pass),
             lease: None,
+            timed_out_probes: 0,
             retry_after: None,
             would_deny: false,
             waits: None,

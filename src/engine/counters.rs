@@ -37,6 +37,8 @@ pub struct OpenedCounters {
     pub shadows: u64,
     /// Let pass by METRICS_ONLY, that would have been denied.
     pub would_be_rejected: u64,
+    /// Probes whose outcomes did not come in time, so that another got their slot.
+    pub timed_out_probes: u64,
 }
 
 /// What a client decided by itself of the calls of one breaker: it is counted, and never judged.
@@ -79,6 +81,13 @@ impl Counters {
             Verdict::ForcedOpen => self.opened_mut().rejected_forced += 1,
             Verdict::MetricsOnly if decision.would_deny => self.opened_mut().would_be_rejected += 1,
             Verdict::Closed | Verdict::Probe | Verdict::Disabled | Verdict::MetricsOnly => {}
+        }
+        self.probes_timed_out(decision.timed_out_probes);
+    }
+
+    pub(crate) fn probes_timed_out(&mut self, probes: u32) {
+        if probes > 0 {
+            self.opened_mut().timed_out_probes += u64::from(probes);
         }
     }
 
@@ -148,6 +157,7 @@ impl Counters {
         opened.rejected_forced += other.rejected_forced;
         opened.shadows += other.shadows;
         opened.would_be_rejected += other.would_be_rejected;
+        opened.timed_out_probes += other.timed_out_probes;
         for (kind, count) in &other.transitions {
             *opened.transitions.entry(*kind).or_default() += count;
         }
@@ -174,6 +184,7 @@ mod tests {
                 transitions: [(kind, by + 8)].into(),
                 shadows: by + 9,
                 would_be_rejected: by + 10,
+                timed_out_probes: by + 11,
             })),
         };
         let mut sum = Counters::default();
@@ -185,6 +196,7 @@ mod tests {
         let rejected = (opened.rejected_open, opened.rejected_half_open, opened.rejected_forced);
         assert_eq!(rejected, (63, 65, 67));
         assert_eq!((opened.transitions[&kind], opened.shadows, opened.would_be_rejected), (69, 71, 73));
+        assert_eq!(opened.timed_out_probes, 75);
     }
 
     #[test]
@@ -212,6 +224,7 @@ mod tests {
                 epoch: 1,
                 pass: None,
                 lease: None,
+                timed_out_probes: 0,
                 retry_after: None,
                 would_deny,
                 waits: None,

@@ -296,7 +296,10 @@ impl Engine {
         match answer {
             StoreAnswer::Proposal { id, answer, row } => inner.breaker.answered(*id, *answer, row, now),
             StoreAnswer::Dropped(id) => inner.breaker.proposal_dropped(*id, now),
-            StoreAnswer::Probes { grant, .. } => inner.breaker.granted(grant, now),
+            StoreAnswer::Probes { grant, .. } => {
+                inner.breaker.granted(grant, now);
+                inner.counters.probes_timed_out(grant.timed_out);
+            }
             StoreAnswer::Settled { report, took, answer } => {
                 inner.breaker.probe_settled(report.epoch, report.probe, answer, now);
                 let (recorded, judged) = (answer.settled.into(), judged(report));

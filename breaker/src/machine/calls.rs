@@ -26,7 +26,7 @@ impl Breaker {
         let is_hidden = self.hidden_behind().is_some();
         let proposed = self.proposed();
         let epoch = self.epoch;
-        let (mut waits, mut lease) = (None, None);
+        let (mut waits, mut lease, mut timed_out_probes) = (None, None, 0);
         let (verdict, probe, retry_after) = match (&mut self.phase, proposed) {
             // A proposal that lets calls through again, or that time brought about, waits for the store as the state that it leaves.
             (phase, _) if is_hidden => {
@@ -44,8 +44,9 @@ impl Breaker {
                 let awaited =
                     awaited.filter(|awaited| awaited.epoch == epoch).and_then(|awaited| awaited.answer);
                 match half_open.take(nonce, awaited, now) {
-                    Place::Probe(probe, left) => {
+                    Place::Probe { probe, lease: left, timed_out } => {
                         lease = Some(left);
+                        timed_out_probes = u32::from(timed_out);
                         (Verdict::Probe, Some(probe), None)
                     }
                     Place::Exhausted(retry_after) => (Verdict::HalfOpenExhausted, None, Some(retry_after)),
@@ -64,7 +65,18 @@ impl Breaker {
             self.next_number += 1;
             Pass { epoch: self.epoch, number, probe }
         });
-        Decision { verdict, state, epoch: self.epoch, pass, lease, retry_after, would_deny, waits, branch: 0 }
+        Decision {
+            verdict,
+            state,
+            epoch: self.epoch,
+            pass,
+            lease,
+            timed_out_probes,
+            retry_after,
+            would_deny,
+            waits,
+            branch: 0,
+        }
     }
 
     /// Whether METRICS_ONLY lets a call pass that would be denied: within the wait that would have begun at the last

@@ -38,6 +38,8 @@ pub struct ProbeGrant {
     pub since_first_probe: Option<Duration>,
     /// What was counted of all probes, those of others included.
     pub counts: ProbeCounts,
+    /// Probes, of whichever replica, whose slots these took: their outcomes did not come before their leases ended.
+    pub timed_out: u32,
 }
 
 impl ProbeGrant {
@@ -49,6 +51,7 @@ impl ProbeGrant {
             retry_after: Some(PROBE_RETRY_AFTER_MAX),
             since_first_probe: None,
             counts: ProbeCounts::default(),
+            timed_out: 0,
         }
     }
 }
@@ -97,8 +100,14 @@ struct Granted {
 
 /// What a call in half-open gets.
 pub(super) enum Place {
-    /// A probe, and how long it may be out.
-    Probe(Probe, Duration),
+    /// A probe.
+    Probe {
+        probe: Probe,
+        /// How long it may be out.
+        lease: Duration,
+        /// Whether it took the slot of one whose outcome did not come in time. Those of the store are told of with its answer.
+        timed_out: bool,
+    },
     /// None is free.
     Exhausted(Duration),
     /// The store is asked for one, or is to be.
@@ -158,7 +167,11 @@ impl HalfOpen {
         let stock = match &mut self.decides {
             Decides::Here(probes) => {
                 return match probes.claim(nonce, now) {
-                    Ok(probe) => Place::Probe(probe, self.terms.lease),
+                    Ok(given) => Place::Probe {
+                        probe: given.probe,
+                        lease: self.terms.lease,
+                        timed_out: given.timed_out.is_some(),
+                    },
                     Err(retry_after) => Place::Exhausted(retry_after),
                 };
             }
@@ -168,7 +181,8 @@ impl HalfOpen {
         if !stock.grants.is_empty() {
             let granted = stock.grants.remove(0);
             stock.out.push(granted);
-            return Place::Probe(granted.probe, granted.lease_until(&self.terms).since(now));
+            let lease = granted.lease_until(&self.terms).since(now);
+            return Place::Probe { probe: granted.probe, lease, timed_out: false };
         }
         if let Some(until) = stock.none_until.filter(|until| now < *until) {
             return Place::Exhausted(until.since(now));

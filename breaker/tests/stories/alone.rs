@@ -178,7 +178,7 @@ fn a_half_open_of_the_store_is_entered_anew_and_its_probes_stay_the_store_s() {
         allow: yes #2 PROBE, alone [HALF_OPEN -> HALF_OPEN, RESTART]
         allow: yes #3 PROBE, alone
         allow: no HALF_OPEN_EXHAUSTED, retry in 1
-        13 allow: yes #4 PROBE, alone // its lease is over
+        13 allow: yes #4 PROBE, 1 timed out, alone // its lease is over
         succeed #2: late
         not alone: ok
         show: HALF_OPEN epoch 6, 0 of 2 done, 0 out

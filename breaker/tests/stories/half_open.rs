@@ -255,8 +255,28 @@ fn a_lost_probe_does_not_jam_the_breaker() {
         9.25 allow: no HALF_OPEN_EXHAUSTED, retry in 0.75
         9.9 show: HALF_OPEN epoch 2, 0 of 1 done, 1 out
         10 show: HALF_OPEN epoch 2, 0 of 1 done, 0 out
-        10 allow: yes #2 PROBE
+        10 allow: yes #2 PROBE, 1 timed out
         succeed #2: recorded [HALF_OPEN -> CLOSED, PROBES_SUCCEEDED]
+        ",
+    );
+}
+
+/// It is told of once, with the call that takes its slot; a slot that was given back, or that nobody held, is no such one.
+#[test]
+fn a_probe_that_times_out_is_told_of_once() {
+    check(
+        "success_threshold 1, permitted_number_of_calls_in_half_open_state 2, half_open_permit_timeout 10",
+        "
+        0 given half-open: ok
+        allow: yes #1 PROBE
+        allow: yes #2 PROBE
+        5 release #2: ok
+        allow: yes #3 PROBE
+        10 allow: yes #4 PROBE, 1 timed out
+        allow: no HALF_OPEN_EXHAUSTED, retry in 1
+        20 allow: yes #5 PROBE, 1 timed out
+        allow: yes #6 PROBE, 1 timed out
+        succeed #4: late
         ",
     );
 }
@@ -294,7 +314,7 @@ fn a_probe_whose_place_was_given_to_another_is_late() {
         "
         0 given half-open: ok
         allow: yes #1 PROBE
-        10 allow: yes #2 PROBE
+        10 allow: yes #2 PROBE, 1 timed out
         fail #1: late
         ignore #1: duplicate
         succeed #2: recorded [HALF_OPEN -> CLOSED, PROBES_SUCCEEDED]

@@ -5,7 +5,7 @@
 //!
 //! | event | answer |
 //! |---|---|
-//! | `allow` | `yes #1`, `yes #1 PROBE` (why, when it is not CLOSED; whether it `would be denied`; `for` how long, when it is not the whole lease), `no OPEN, retry in 30` (`in a moment`: the store is asked) |
+//! | `allow` | `yes #1`, `yes #1 PROBE` (why, when it is not CLOSED; whether it `would be denied`; `for` how long, when it is not the whole lease; how many probes `timed out` whose slots it took), `no OPEN, retry in 30` (`in a moment`: the store is asked) |
 //! | `allow again` | the call that was told to wait looks once more |
 //! | `succeed #1`, `fail #1`, `ignore #1` | `recorded`, `late`, `duplicate`, `not counted`; or it is `for the store` |
 //! | `fail` | the same, under a permit of its own; `denied` when there is none to be had |
@@ -292,6 +292,10 @@ impl StoryRun {
             let why = match decision.lease.filter(|lease| *lease != full) {
                 Some(rest) => format!("{why}, for {}", rest.as_secs_f64()),
                 None => why,
+            };
+            let why = match decision.timed_out_probes {
+                0 => why,
+                count => format!("{why}, {count} timed out"),
             };
             let why = if decision.branch == 0 { why } else { format!("{why}, alone") };
             return (format!("yes #{}{why}", self.passes.len()), transitions);

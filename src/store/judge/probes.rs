@@ -110,11 +110,15 @@ fn answer(request: &ProbeRequest, probes: &mut Probes, now: Time) -> ProbeVerdic
                 retry_after: None,
                 since_first_probe: None,
                 counts: probes.counts(),
+                timed_out: 0,
             };
             let now = if holds(Rule::LeasesEnd) { now } else { Time::ZERO };
             for nonce in &claim.nonces {
                 match probes.claim(*nonce, now) {
-                    Ok(probe) => grant.probes.push(probe),
+                    Ok(given) => {
+                        grant.probes.push(given.probe);
+                        grant.timed_out += u32::from(given.timed_out.is_some());
+                    }
                     Err(retry_after) => {
                         grant.retry_after = Some(retry_after);
                         break;

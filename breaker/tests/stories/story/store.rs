@@ -156,6 +156,7 @@ impl StoryRun {
             retry_after: after(words, "retry").map(seconds),
             since_first_probe: after(words, "first").map(seconds),
             counts: ProbeCounts::default(),
+            timed_out: 0,
         };
         self.breaker.granted(&grant, self.now);
         "ok".to_owned()

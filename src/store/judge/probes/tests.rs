@@ -107,6 +107,23 @@ fn a_claim_sent_again_gets_the_same_slots_and_no_longer_lease() {
 }
 
 #[test]
+fn a_probe_that_timed_out_is_told_of_once_with_the_claim_that_takes_its_slot() {
+    let mut world = World::new(half_open(2, 1));
+    for (nonces, seconds, timed_out) in
+        [(&[7, 8][..], 0, 0), (&[9], 9, 0), (&[9], 10, 1), (&[9], 11, 0), (&[10, 11, 12], 20, 2)]
+    {
+        let (verdicts, _) = world.ask(&[claim(2, nonces)], at(seconds));
+        let [ProbeVerdict::Claimed(Some(grant))] = &verdicts[..] else { panic!("{verdicts:?}") };
+        assert_eq!(grant.timed_out, timed_out, "{nonces:?} after {seconds} s");
+    }
+    // One that was given back did not.
+    world.ask(&[ProbeRequest::Release { key: key(), epoch: 2, nonces: vec![10] }], at(40));
+    let (verdicts, _) = world.ask(&[claim(2, &[13])], at(40));
+    let [ProbeVerdict::Claimed(Some(grant))] = &verdicts[..] else { panic!("{verdicts:?}") };
+    assert_eq!((grant.probes.len(), grant.timed_out), (1, 0));
+}
+
+#[test]
 fn what_is_given_back_is_free_for_another() {
     let mut world = World::new(half_open(1, 1));
     world.claim(&[7], at(0));

@@ -12,6 +12,7 @@ use crate::store_contract::change::{NOON, key, own, proposed};
 on_every_shared_store!(
     the_same_nonce_gets_the_same_slot_and_no_longer_lease,
     a_slot_is_free_again_after_its_lease,
+    a_probe_that_timed_out_is_told_of_once,
     a_claim_beyond_the_slots_is_told_when_to_come_back,
     a_claim_of_several_gets_what_is_free,
     a_claim_of_another_epoch_gets_nothing_but_the_row,
@@ -51,6 +52,26 @@ async fn a_slot_is_free_again_after_its_lease(bed: &mut SharedBed) {
     bed.pass(LEASE).await;
     assert_eq!(bed.probes(&a, &[8]).await, [probe(0, 8)]);
     assert_eq!(bed.probes(&a, &[7]).await, [], "whose it was has to wait as others do");
+}
+
+async fn a_probe_that_timed_out_is_told_of_once(bed: &mut SharedBed) {
+    let a = key("a", "");
+    bed.half_open([&a], 2, 1).await;
+    let mut timed_out = Vec::new();
+    for (nonces, later) in
+        [(&[7, 8][..], LEASE), (&[9], Duration::ZERO), (&[9], Duration::ZERO), (&[10], LEASE)]
+    {
+        timed_out.push(bed.claim(&a, 1, nonces).await.0.unwrap().timed_out);
+        bed.pass(later).await;
+    }
+    assert_eq!(
+        timed_out,
+        [0, 1, 0, 1],
+        "with the claim that takes the slot, and not when that is sent again"
+    );
+    bed.release(&a, 1, &[9]).await;
+    let grant = bed.claim(&a, 1, &[11]).await.0.unwrap();
+    assert_eq!((grant.probes, grant.timed_out), (vec![probe(0, 11)], 0), "one that was given back did not");
 }
 
 async fn a_claim_beyond_the_slots_is_told_when_to_come_back(bed: &mut SharedBed) {
