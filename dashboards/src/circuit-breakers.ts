@@ -195,10 +195,14 @@ export const circuitBreakers = dashboard({
           })),
         }),
         timeSeries({
-          title: "Late Outcomes",
-          description: "Reported after the breaker had left the state of their permit, or after the probe timeout: a client timeout above half_open_permit_timeout is a common cause.",
+          title: "Late Outcomes, Lost Probes",
+          description:
+            "Outcomes that were reported after the breaker had left the state of their permit, or after the probe timeout: a client timeout above half_open_permit_timeout is a common cause. Probes whose outcome was not reported in time.",
           unit: "reqps",
-          queries: [{ expr: `sum by (service, name) (${rate("late_outcomes_total")})`, legend: BREAKER }],
+          queries: [
+            { expr: `sum by (service, name) (${rate("late_outcomes_total")})`, legend: `${BREAKER} late` },
+            { expr: `sum by (service, name) (${rate("probe_timeouts_total")})`, legend: `${BREAKER} lost probes` },
+          ],
         }),
       ],
     },

@@ -48,6 +48,8 @@ families! {
         Rejected: COUNTER "circuit_breaker_rejected_calls_total" ["service", "name", "reason"],
         /// Calls that METRICS_ONLY allowed and that would have been rejected: requests, and outcomes without a permit.
         WouldBeRejected: COUNTER "circuit_breaker_would_be_rejected_calls_total" ["service", "name"],
+        /// Probes whose outcome was not reported within `half_open_permit_timeout`, so that another call got their slot.
+        ProbeTimeouts: COUNTER "circuit_breaker_probe_timeouts_total" ["service", "name"],
         /// Duration of protected calls as reported by clients, in seconds.
         Duration: HISTOGRAM "circuit_breaker_call_duration_seconds" ["service"],
         /// State transitions.
@@ -227,6 +229,7 @@ fn show_counters(page: &mut Page<Shown>, service: &str, name: &str, counters: &C
     let opened = counters.opened.as_deref().unwrap_or(&none);
     page.count(Shown::Shadows, &labels, opened.shadows);
     page.count(Shown::WouldBeRejected, &labels, opened.would_be_rejected);
+    page.count(Shown::ProbeTimeouts, &labels, opened.timed_out_probes);
     for (verdict, rejected) in [
         (Verdict::Open, opened.rejected_open),
         (Verdict::HalfOpenExhausted, opened.rejected_half_open),

@@ -21,7 +21,7 @@ use crate::promtool::promtool;
 const SENTINEL: &str = r#"service="sentinel",name="sentinel""#;
 
 /// Every series of a breaker, in the words of the design.
-const SERIES: [(&str, &[&str]); 25] = [
+const SERIES: [(&str, &[&str]); 26] = [
     ("state", &[""]),
     ("override", &["override=\"FORCED_OPEN\"", "override=\"DISABLED\"", "override=\"METRICS_ONLY\""]),
     ("calls_total", &[""]),
@@ -31,6 +31,7 @@ const SERIES: [(&str, &[&str]); 25] = [
     ("late_outcomes_total", &[""]),
     ("slow_calls_total", &[""]),
     ("would_be_rejected_calls_total", &[""]),
+    ("probe_timeouts_total", &[""]),
     (
         "rejected_calls_total",
         &["reason=\"OPEN\"", "reason=\"HALF_OPEN_EXHAUSTED\"", "reason=\"FORCED_OPEN\""],

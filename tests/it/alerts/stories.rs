@@ -126,18 +126,36 @@ pub(super) const STORIES: &[Story] = &[
     ),
     fires(
         "CircuitBreakerProbesMissing",
-        "half-open, and no outcome comes",
-        "11m",
-        &[("circuit_breaker_state{service='s',name='n',instance='a'}", "2x30")],
+        "each replica sees some of the probes whose outcomes do not come",
+        "20m",
+        &[
+            ("circuit_breaker_probe_timeouts_total{service='s',name='n',instance='a'}", "0x10 1x18 2x18"),
+            ("circuit_breaker_probe_timeouts_total{service='s',name='n',instance='b'}", "0x4 1x18 2x18"),
+        ],
+    ),
+    fires(
+        "CircuitBreakerProbesMissing",
+        "a breaker beyond those with series of their own",
+        "20m",
+        &[(
+            "circuit_breaker_probe_timeouts_total{service='__other__',name='__other__',instance='a'}",
+            "40+1x40",
+        )],
+    ),
+    silent(
+        "CircuitBreakerProbesMissing",
+        "a process died with all its probes",
+        "16m",
+        &[("circuit_breaker_probe_timeouts_total{service='s',name='n',instance='a'}", "0x4 10x40")],
     ),
     silent(
         "CircuitBreakerProbesMissing",
         "probes fail in time",
-        "11m",
-        &[(
-            "circuit_breaker_state{service='s',name='n',instance='a'}",
-            "2 2 2 2 2 2 1 2 2 2 2 2 2 2 1 2 2 2 2 2 2 2 1",
-        )],
+        "20m",
+        &[
+            ("circuit_breaker_probe_timeouts_total{service='s',name='n',instance='a'}", "3x40"),
+            ("circuit_breaker_state{service='s',name='n',instance='a'}", "2x40"),
+        ],
     ),
     fires(
         "CircuitBreakersOpen",
