@@ -310,6 +310,10 @@ impl Checker {
                 None => shown.insert(name.to_owned(), epoch),
             }
         };
+        if before != Some(epoch) {
+            self.log(|| format!("r{replica} shows {name} at epoch {} of timeline {}", epoch.1, epoch.0));
+            self.inner.lock().going_back.knows((replica, name), epoch);
+        }
         if before.is_some_and(|before| before > epoch) {
             {
                 // Once for each time that its row was let go of.
