@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Dashboards and alerts in a real Prometheus: it scrapes three replicas on one Postgres whose callers' dependencies are dead, flapping, slow and
 # well. Every query of every panel returns a series; the alerts fire for what is dead, flapping or forced open, are silent about what is well,
-# and resolve once the dependency is back. The dashboards agree with Grafana's types. Sampled calls are exemplars in Prometheus.
+# and resolve once the dependency is back. So do those about breakerd, while its database, its file, or the target of its webhooks is in trouble. The dashboards agree with Grafana's types. Sampled calls are exemplars in Prometheus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 # shellcheck source=scripts/lib.sh
@@ -63,14 +63,15 @@ failure_count_threshold = 50
 slow_call_rate_threshold = 90
 slow_call_duration_threshold = "1s"
 minimum_number_of_calls = 10
+half_open_permit_timeout = "2s"
 T
-# A target of webhooks that accepts everything.
-python3 - "$work/receiver" <<'P' &
-import http.server, sys
+# A target of webhooks that accepts everything, but while there is a file.
+python3 - "$work/receiver" "$work/receiver-is-busy" <<'P' &
+import http.server, os, sys
 class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(204)
+        self.send_response(503 if os.path.exists(sys.argv[2]) else 204)
         self.end_headers()
     def log_message(self, *_):
         pass
@@ -92,12 +93,13 @@ cat >>"$work/breakerd.toml" <<'T'
 endpoint = "http://127.0.0.1:1"
 sample_ratio = 1
 T
-grpc=() http=()
+grpc=() http=() replicas=()
 for replica in 0 1 2; do
   mkdir "$work/$replica"
   BREAKERD_REPLICA=breakerd-$replica "$program" serve --config "$work/breakerd.toml" --data-dir "$work/$replica/data" --grpc-listen 127.0.0.1:0 \
     --http-listen 127.0.0.1:0 --log-format json >"$work/$replica/log" 2>&1 &
   processes+=($!)
+  replicas+=($!)
 done
 port() { jq -r --arg of "$2" 'select(.message == "starting") | .[$of] | sub(".*:"; "")' "$work/$1/log" 2>/dev/null | grep .; }
 ready() { curl --silent --fail --output /dev/null "http://127.0.0.1:$(port "$1" http)/readyz"; }
@@ -107,8 +109,10 @@ for replica in 0 1 2; do
   http+=("127.0.0.1:$(port "$replica" http)")
 done
 
-# The Prometheus, with the alerts in a hurry: what they wait for is tried by promtool, with a clock of its own.
-sed -E 's/^( +for:) .*/\1 3s/; s/interval: 30s/interval: 1s/' helm/breakerd/files/alerts.yaml >"$work/alerts.yaml"
+# The Prometheus, with the alerts in a hurry: what they wait for is tried by promtool, with a clock of its own. Minutes that they look back are
+# seconds, and a lag of a minute is one of two seconds. Those that are about an hour stay, as what they ask for is there within seconds.
+sed -E 's/^( +for:) .*/\1 3s/; s/interval: 30s/interval: 1s/; s/\[[0-9]+m\]/[20s]/g; s/(lag_seconds) > [0-9]+/\1 > 2/g' \
+  helm/breakerd/files/alerts.yaml >"$work/alerts.yaml"
 cat >"$work/prometheus.yml" <<Y
 global: { scrape_interval: 1s, evaluation_interval: 1s }
 rule_files: [alerts.yaml]
@@ -130,8 +134,15 @@ exemplars() {
 }
 has_no_series() { ask "$1" | jq -e '.data.result | length == 0' >/dev/null; }
 
+# fires ALERT [LABELS], is_silent ALERT [LABELS]
+# shellcheck disable=SC2329 # called by said
+fires() { has_series "ALERTS{alertname=\"$1\", alertstate=\"firing\"${2:+, $2}}"; }
+# shellcheck disable=SC2329 # called by said
+is_silent() { has_no_series "ALERTS{alertname=\"$1\"${2:+, $2}}"; }
+
 # The callers, through any replica.
-touch "$work/payments-are-dead"
+touch "$work/payments-are-dead" "$work/probes-are-lost" "$work/forced-is-called-often"
+jq -n '{requests: [range(500) | {service: "shop", name: "forced"}]}' >"$work/500-calls"
 callers() {
   local round=0 address permit
   # A call that is rejected, or fails, is no end.
@@ -154,7 +165,16 @@ callers() {
       # Once more, and too late: the breaker has opened since.
       "$program" record --permit "$permit" success --address "$address"
     fi
+    # Who gets a probe of it says no more.
+    if [ -e "$work/probes-are-lost" ]; then
+      "$program" allow shop/lost --address "$address"
+    else
+      "$program" run shop/lost --address "$address" -- true
+    fi
     "$program" run shop/forced --address "$address" -- true
+    if [ -e "$work/forced-is-called-often" ]; then
+      grpcurl -plaintext -d @ "$address" breakerd.v1.BreakerService/AllowRequests <"$work/500-calls"
+    fi
     "$program" run shop/observed --address "$address" -- false
     "$program" get shop/unknown --address "$address"
   done >/dev/null 2>&1
@@ -163,17 +183,20 @@ callers() {
 "$program" override set shop/observed metrics-only --create --reason test --address "${grpc[0]}" >/dev/null
 "$program" watch --address "${grpc[1]}" >/dev/null 2>&1 &
 processes+=($!)
+for _ in 1 2 3 4; do "$program" record shop/lost failure --address "${grpc[0]}" >/dev/null; done
 callers &
 processes+=($!)
 
 said 'alerts: CircuitBreakerOpen fires on a dependency that stays dead' \
-  has_series 'ALERTS{alertname="CircuitBreakerOpen", name="payments", alertstate="firing"}'
+  fires CircuitBreakerOpen 'name="payments"'
 said 'alerts: CircuitBreakerFlapping fires on one that recovers for its probes only' \
-  has_series 'ALERTS{alertname="CircuitBreakerFlapping", name="mail", alertstate="firing"}'
+  fires CircuitBreakerFlapping 'name="mail"'
 said 'alerts: CircuitBreakerForcedOpen fires on what an operator left open' \
-  has_series 'ALERTS{alertname="CircuitBreakerForcedOpen", name="forced", alertstate="firing"}'
+  fires CircuitBreakerForcedOpen 'name="forced"'
 said 'alerts: CircuitBreakerSwitchedOff fires on what is observed only' \
-  has_series 'ALERTS{alertname="CircuitBreakerSwitchedOff", name="observed", alertstate="firing"}'
+  fires CircuitBreakerSwitchedOff 'name="observed"'
+said 'alerts: CircuitBreakerHighRejectionRate fires on one that rejects hundreds of calls a second' fires CircuitBreakerHighRejectionRate 'name="forced"'
+said 'alerts: CircuitBreakerProbesMissing fires on one whose probes are not reported' fires CircuitBreakerProbesMissing 'name="lost"'
 said 'alerts: nothing fires about what is well' has_no_series 'ALERTS{name=~"search|maps"}'
 said 'alerts: nothing fires about breakerd' has_no_series 'ALERTS{alertname=~"Breakerd.*", alertstate="firing"}'
 
@@ -217,6 +240,36 @@ rules_are_evaluated() {
 said 'alerts: Prometheus evaluates every one of them' rules_are_evaluated
 said 'metrics: Prometheus takes what breakerd sends' has_series 'sum(up) == 3'
 
-rm "$work/payments-are-dead"
+# The file that all three read: it is wrong, then it has settings that only a restart takes, then it is as it was.
+cp "$work/breakerd.toml" "$work/good.toml"
+printf '[circuit_breaker.payments]\nfailure_threshold = -1\n' >>"$work/breakerd.toml"
+said 'alerts: BreakerdConfigRefused fires on a file that is wrong' fires BreakerdConfigRefused
+{ cat "$work/good.toml"; printf '[grpc]\nin_flight_max = 999\n'; } >"$work/breakerd.toml"
+said 'alerts: BreakerdSettingsWaitForRestart fires on a setting that only a restart takes' fires BreakerdSettingsWaitForRestart
+said 'alerts: BreakerdConfigRefused resolves with a file that is right' is_silent BreakerdConfigRefused
+cp "$work/good.toml" "$work/breakerd.toml"
+said 'alerts: BreakerdSettingsWaitForRestart resolves with the file of before' is_silent BreakerdSettingsWaitForRestart
+
+touch "$work/receiver-is-busy"
+said 'alerts: BreakerdNotifyFails fires on a target that takes nothing' fires BreakerdNotifyFails 'target="chat"'
+rm "$work/receiver-is-busy"
+said 'alerts: BreakerdNotifyFails resolves once the target takes them' is_silent BreakerdNotifyFails
+
+# The database lets nobody in, and whoever is in goes.
+of_the_store=(BreakerdStoreUnreachable BreakerdStoreNotWritable BreakerdJournalLags BreakerdReplicaAlone BreakerdReplicaBehind)
+psql "$BREAKERD_TEST_POSTGRES_URL" -qAtc "ALTER DATABASE $database ALLOW_CONNECTIONS false" \
+  -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '$database'" >/dev/null
+for alert in "${of_the_store[@]}"; do said "alerts: $alert fires while the database is away" fires "$alert"; done
+said 'alerts: nothing else fires about breakerd meanwhile' \
+  has_no_series "ALERTS{alertname=~\"Breakerd.*\", alertname!~\"$(IFS='|'; echo "${of_the_store[*]}")\", alertstate=\"firing\"}"
+psql "$BREAKERD_TEST_POSTGRES_URL" -qc "ALTER DATABASE $database ALLOW_CONNECTIONS true"
+for alert in "${of_the_store[@]}"; do said "alerts: $alert resolves once the database is back" is_silent "$alert"; done
+
+rm "$work/payments-are-dead" "$work/probes-are-lost" "$work/forced-is-called-often"
 said 'alerts: CircuitBreakerOpen resolves once the dependency is back' \
-  has_no_series 'ALERTS{alertname="CircuitBreakerOpen", name="payments"}'
+  is_silent CircuitBreakerOpen 'name="payments"'
+said 'alerts: CircuitBreakerProbesMissing resolves once its probes are reported' is_silent CircuitBreakerProbesMissing
+said 'alerts: CircuitBreakerHighRejectionRate resolves once few calls come' is_silent CircuitBreakerHighRejectionRate
+
+kill "${replicas[@]}"
+said 'alerts: BreakerdDown fires without any replica' fires BreakerdDown
