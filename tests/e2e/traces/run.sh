@@ -1,10 +1,19 @@
 #!/usr/bin/env bash
 # A trace through a client and breakerd, in a collector of OpenTelemetry that is built from its modules: by gRPC and by HTTP, the span
-# of breakerd is below the client's, the transition below the call that caused it, and the store below the transition.
+# of breakerd is below the client's, the transition below the call that caused it, and the store below the transition. And a trace
+# through two services (services/, in Python with OpenTelemetry's own SDK), each of which asks breakerd before it calls another.
+#
+#   tests/e2e/traces/run.sh           all of it
+#   tests/e2e/traces/run.sh PART...   only these: client, services
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
+
+[ $# -gt 0 ] || set -- client services
+for part in "$@"; do
+  case $part in client | services) ;; *) die "no such part: $part" ;; esac
+done
 
 scripts/tools.sh grpcurl jq otelcol
 export PATH=$PWD/.tools/bin:$PATH
@@ -12,11 +21,13 @@ cargo build --quiet --bin breakerd
 target=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)
 program=$target/debug/breakerd
 
+root=$PWD
+here=$root/tests/e2e/traces
 work=$(mktemp -d "${TMPDIR:-/tmp}/breakerd-traces.XXXXXX")
-collector='' server=''
+collector='' server='' services=''
 # shellcheck disable=SC2329 # called by the trap
 clean_up() {
-  for process in $server $collector; do
+  for process in $server $collector $services; do
     kill -KILL "$process" 2>/dev/null || true
   done
   rm -rf "$work"
@@ -143,20 +154,183 @@ try() {
   collector=''
 }
 
+# --- Two services
+
+# build_services: their venv and the code of the API, kept in target/e2e/traces so that the next run finds them
+build_services() {
+  mkdir -p "$target/e2e/traces"
+  (
+    cd "$target/e2e/traces"
+    if ! cmp -s "$here/services/requirements.txt" installed || [ ! -x venv/bin/python ]; then
+      rm -rf venv installed
+      python3 -m venv venv
+      venv/bin/python -m pip install --disable-pip-version-check --quiet -r "$here/services/requirements.txt"
+      cp "$here/services/requirements.txt" installed
+    fi
+    rm -rf gen
+    mkdir gen
+    venv/bin/python -m grpc_tools.protoc -I "$root/proto" --python_out=gen --grpc_python_out=gen "$root"/proto/breakerd/v1/*.proto
+  ) >"$work/build.log" 2>&1
+}
+
+# start_service NAME ARGS...: sets port
+start_service() {
+  local name=$1
+  shift
+  : >"$folder/$name.out"
+  env -i HOME="$folder" PYTHONPATH="$target/e2e/traces/gen" PYTHONDONTWRITEBYTECODE=1 OTEL_SERVICE_NAME="$name" OTEL_BSP_SCHEDULE_DELAY=100 \
+    OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$grpc_port" \
+    "$target/e2e/traces/venv/bin/python" "$here/services/$name.py" "$@" >"$folder/$name.out" 2>"$folder/$name.log" &
+  services="$services $!"
+  until_so "$name says its port" grep -q '^[0-9]' "$folder/$name.out" || { tail -n 3 "$folder/$name.log"; return 1; }
+  port=$(head -n 1 "$folder/$name.out")
+}
+
+# checkout TRACE SAMPLED ORDER: sets answer. SAMPLED is 01 or 00, as the caller's caller says it.
+checkout() {
+  answer=$(curl --silent --max-time 60 -H "traceparent: 00-$1-b7ad6b7169203331-$2" -d "$3" "http://127.0.0.1:$shop_port/checkout")
+}
+
+# tree TRACE: what the collector has of it
+tree() { python3 "$here/trace_tree.py" "$folder/collected" "$1"; }
+
+# is_tree TRACE FILE: whether that is what is in the file
+is_tree() { tree "$1" | cmp -s - "$2"; }
+
+# has_tree WHAT TRACE: waits until the trace is as stdin says; says what it is instead
+has_tree() {
+  cat >"$folder/expected"
+  until_so "$1" is_tree "$2" "$folder/expected" || {
+    echo "$1: $(tree "$2" | diff "$folder/expected" - | grep '^[<>]' | tr '\n' ';')"
+    return 1
+  }
+}
+
+# allowed_spans: how many spans of AllowRequest the collector has
+allowed_spans() { grep -c 'Name  *: breakerd.v1.BreakerService/AllowRequest' "$folder/collected" || true; }
+
+# try_services: nothing when all is well, else what is not
+try_services() {
+  folder=$work/services
+  mkdir -p "$folder"
+  build_services || { echo "building the services failed: $(tail -n 3 "$work/build.log")"; return; }
+  grpc_port=$(free_port) http_port=$(free_port)
+  start_collector grpc "$folder" || { tail -n 3 "$folder/collector.log"; return; }
+  # An open circuit stays open until we have looked at it.
+  printf '[circuit_breaker]\ndefault_timeout_seconds = 3600\n' >"$folder/breakerd.toml"
+  : >"$folder/log"
+  # What has no caller is sampled, so that it is the caller's word alone that keeps a span away.
+  env -i HOME="$folder" OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="http://127.0.0.1:$grpc_port" OTEL_EXPORTER_OTLP_COMPRESSION=gzip \
+    OTEL_TRACES_SAMPLER=parentbased_always_on \
+    "$program" serve --data-dir "$folder/data" --grpc-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --log-format json \
+    --config "$folder/breakerd.toml" >"$folder/log" 2>&1 &
+  server=$!
+  until_so "breakerd is ready" grep -q '"message":"ready"' "$folder/log" || { tail -n 3 "$folder/log"; return; }
+  address=$(jq -r 'select(.message == "starting") | .grpc' "$folder/log")
+  local port
+  start_service billing "$address" || return
+  start_service shop "$address" "127.0.0.1:$port" || return
+  shop_port=$port
+
+  local answer trace i
+  trace=$(openssl rand -hex 16)
+  checkout "$trace" 01 works
+  [ "$answer" = paid ] || { echo "the checkout answered $answer"; return; }
+  has_tree "a checkout that works" "$trace" <<'T' || return
+shop: POST /checkout
+  shop: /breakerd.v1.BreakerService/AllowRequest
+    breakerd: breakerd.v1.BreakerService/AllowRequest billing true
+  shop: /billing.Billing/Charge
+    billing: /billing.Billing/Charge
+      billing: /breakerd.v1.BreakerService/AllowRequest
+        breakerd: breakerd.v1.BreakerService/AllowRequest bank true
+      billing: /breakerd.v1.BreakerService/RecordOutcome
+        breakerd: breakerd.v1.BreakerService/RecordOutcome bank SUCCESS
+  shop: /breakerd.v1.BreakerService/RecordOutcome
+    breakerd: breakerd.v1.BreakerService/RecordOutcome billing SUCCESS
+T
+
+  # The fifth failure opens both circuits: each transition is below the report that caused it.
+  for i in 1 2 3 4 5; do
+    trace=$(openssl rand -hex 16)
+    checkout "$trace" 01 fails
+    [ "$answer" = "ConnectionError('no bank')" ] || { echo "checkout $i that fails answered $answer"; return; }
+  done
+  has_tree "a checkout that opens the circuits" "$trace" <<'T' || return
+shop: POST /checkout
+  shop: /breakerd.v1.BreakerService/AllowRequest
+    breakerd: breakerd.v1.BreakerService/AllowRequest billing true
+  shop: /billing.Billing/Charge
+    billing: /billing.Billing/Charge
+      billing: /breakerd.v1.BreakerService/AllowRequest
+        breakerd: breakerd.v1.BreakerService/AllowRequest bank true
+      billing: /breakerd.v1.BreakerService/RecordOutcome
+        breakerd: breakerd.v1.BreakerService/RecordOutcome bank FAILURE
+          breakerd: transition to OPEN bank OPEN
+  shop: /breakerd.v1.BreakerService/RecordOutcome
+    breakerd: breakerd.v1.BreakerService/RecordOutcome billing FAILURE
+      breakerd: transition to OPEN billing OPEN
+T
+
+  # Denied: there is no call of the second service.
+  trace=$(openssl rand -hex 16)
+  checkout "$trace" 01 works
+  [ "$answer" = denied ] || { echo "the checkout with an open circuit answered $answer"; return; }
+  has_tree "a checkout that is denied" "$trace" <<'T' || return
+shop: POST /checkout
+  shop: /breakerd.v1.BreakerService/AllowRequest
+    breakerd: breakerd.v1.BreakerService/AllowRequest billing false
+T
+  cp "$folder/expected" "$folder/denied"
+
+  # Who does not sample: nobody has a span of it. The one behind it, which is sampled, shows that there was time for one.
+  local before unsampled
+  before=$(allowed_spans) unsampled=$(openssl rand -hex 16) trace=$(openssl rand -hex 16)
+  checkout "$unsampled" 00 works
+  [ "$answer" = denied ] || { echo "the checkout that is not sampled answered $answer"; return; }
+  checkout "$trace" 01 works
+  has_tree "a checkout behind one that is not sampled" "$trace" <"$folder/denied" || return
+  [ -z "$(tree "$unsampled")" ] || { echo "a trace that its caller did not sample has spans: $(tree "$unsampled" | tr '\n' ';')"; return; }
+  [ "$(allowed_spans)" = $((before + 1)) ] || { echo "breakerd has $(allowed_spans) spans of AllowRequest, and $before before"; return; }
+  local process
+  for process in $services; do
+    kill -TERM "$process"
+    wait "$process" || echo "a service ended with exit code $?: $(tail -n 3 "$folder"/*.log)"
+  done
+  services=''
+  kill -TERM "$server"
+  wait "$server" || echo "breakerd ended with exit code $?"
+  server=''
+}
+
 bad=no
-for protocol in grpc http/protobuf; do
-  try "$protocol" >"$work/problem"
+# check WHAT CMD...: says what became of it, and ends what it left running
+check() {
+  local what=$1 problem process
+  shift
+  "$@" >"$work/problem"
   problem=$(cat "$work/problem")
   if [ -z "$problem" ]; then
-    echo "ok - traces: a client's trace goes on in breakerd, by $protocol"
+    echo "ok - traces: $what"
   else
-    echo "not ok - traces: a client's trace goes on in breakerd, by $protocol: $problem"
+    echo "not ok - traces: $what: $problem"
     bad=yes
   fi
-  for process in $server $collector; do
+  for process in $server $collector $services; do
     kill -KILL "$process" 2>/dev/null || true
     wait "$process" 2>/dev/null || true
   done
-  server='' collector=''
+  server='' collector='' services=''
+}
+
+for part in "$@"; do
+  case $part in
+    client)
+      for protocol in grpc http/protobuf; do
+        check "a client's trace goes on in breakerd, by $protocol" try "$protocol"
+      done
+      ;;
+    services) check "a trace through two services has what breakerd decided for each" try_services ;;
+  esac
 done
 [ "$bad" = no ]
