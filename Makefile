@@ -100,4 +100,4 @@ image: ## build the image with podman, buildah or docker; PLATFORMS=linux/amd64,
 
 shell: ## shellcheck on the scripts
 	@$(TOOLS) shellcheck
-	shellcheck scripts/*.sh tests/e2e/*/*.sh .ci/run
+	shellcheck scripts/*.sh tests/e2e/*/*.sh examples/*/*.sh .ci/run
