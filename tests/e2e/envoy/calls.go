@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// A reply is what a client of a proxy sees.
+type reply struct {
+	code   int // 0: no answer
+	header http.Header
+	body   string
+	// of gRPC, in trailers or, without a body, in headers; empty for other requests
+	grpcStatus string
+}
+
+// state that breakerd rejected the request in; empty if it did not
+func (r reply) rejectedBy() string {
+	if r.code != http.StatusServiceUnavailable && r.grpcStatus != "14" {
+		return ""
+	}
+	return r.header.Get("x-breakerd-state")
+}
+
+// A client of one proxy, with a connection for each request that it has in flight.
+type client struct{ client http.Client }
+
+func newClient(protocols func(*http.Protocols)) *client {
+	transport := &http.Transport{MaxIdleConnsPerHost: 256, Protocols: new(http.Protocols)}
+	protocols(transport.Protocols)
+	return &client{http.Client{Transport: transport, Timeout: patience}}
+}
+
+func overHTTP1() *client { return newClient(func(p *http.Protocols) { p.SetHTTP1(true) }) }
+func overHTTP2() *client { return newClient(func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }) }
+
+func (c *client) send(context context.Context, method, url string, body []byte, header http.Header) reply {
+	request, err := http.NewRequestWithContext(context, method, url, strings.NewReader(string(body)))
+	if err != nil {
+		return reply{body: err.Error()}
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	response, err := c.client.Do(request)
+	if err != nil {
+		return reply{body: err.Error()}
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return reply{body: err.Error()}
+	}
+	status := response.Trailer.Get("grpc-status")
+	if status == "" {
+		status = response.Header.Get("grpc-status")
+	}
+	return reply{response.StatusCode, response.Header, string(content), status}
+}
+
+func (c *client) get(url string) reply {
+	return c.send(context.Background(), http.MethodGet, url, nil, nil)
+}
+
+// call of a gRPC method with an empty message
+func (c *client) call(url string) reply {
+	return c.send(context.Background(), http.MethodPost, url, frame(nil), http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}})
+}
+
+// frame of a gRPC message
+func frame(message []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
+}
+
+// field of a protobuf message, of those that have a length
+func field(number int, content ...[]byte) []byte {
+	length := 0
+	for _, part := range content {
+		length += len(part)
+	}
+	encoded := binary.AppendUvarint(nil, uint64(number<<3|2))
+	encoded = binary.AppendUvarint(encoded, uint64(length))
+	for _, part := range content {
+		encoded = append(encoded, part...)
+	}
+	return encoded
+}
+
+// echoes says whether a connection to the port carries a byte there and back.
+func echoes(port int) bool {
+	connection, err := net.Dial("tcp", loopback(port))
+	if err != nil {
+		return false
+	}
+	defer connection.Close()
+	connection.SetDeadline(time.Now().Add(patience))
+	if _, err := connection.Write([]byte{1}); err != nil {
+		return false
+	}
+	_, err = io.ReadFull(connection, make([]byte, 1))
+	return err == nil
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"strconv"
+)
+
+func retries(b *bench) {
+	server := b.breakerd("default_failure_threshold = 3\ndefault_timeout_seconds = 3600")
+	// The third attempt of each request succeeds.
+	dependency := b.dependency(func(call int, w http.ResponseWriter, _ *http.Request) {
+		if call%3 != 0 {
+			w.WriteHeader(500)
+		}
+	})
+	proxies := b.proxies(1, server, plan{dependency: dependency.port, route: "timeout: 60s, retry_policy: { retry_on: 5xx, num_retries: 2 }"})
+	client := overHTTP1()
+	for range 5 {
+		reply := client.get(proxies[0].url("/"))
+		b.check(reply.code == 200, "a request whose third attempt succeeds: %v", reply)
+	}
+	b.check(dependency.counted().calls == 15, "5 requests of 3 attempts reached the dependency %d times", dependency.counted().calls)
+	b.until("there are 5 outcomes", func() bool { return server.outcomes("dependency") == outcomes{successful: 5} })
+
+	dependency.behaves(answers(503))
+	for range 3 {
+		client.get(proxies[0].url("/"))
+	}
+	b.until("three failures have opened the circuit", func() bool { return server.state("dependency") == open })
+	b.check(server.outcomes("dependency") == outcomes{successful: 5, failed: 3}, "%+v", server.outcomes("dependency"))
+	b.check(dependency.counted().calls == 9, "3 requests of 3 attempts reached the dependency %d times", dependency.counted().calls)
+
+	// Hedging: a second attempt goes out while the first one still hangs.
+	server.command("reset", "dependency")
+	never := make(chan struct{})
+	b.onCleanUp(func() { close(never) })
+	dependency.behaves(func(call int, w http.ResponseWriter, r *http.Request) {
+		if call == 1 {
+			holds(never)(call, w, r)
+		}
+	})
+	hedged := b.proxies(1, server, plan{dependency: dependency.port,
+		route: "timeout: 60s, retry_policy: { retry_on: 5xx, num_retries: 1, per_try_timeout: 0.2s }, hedge_policy: { hedge_on_per_try_timeout: true }"})
+	reply := client.get(hedged[0].url("/"))
+	b.check(reply.code == 200 && dependency.counted().calls == 2, "a hedged request: %v, in %d attempts", reply, dependency.counted().calls)
+	b.until("both attempts are one outcome", func() bool { return server.outcomes("dependency") == outcomes{successful: 6, failed: 3} })
+}
+
+func grpcStatus(b *bench) {
+	server := b.breakerd("default_failure_threshold = 4\ndefault_timeout_seconds = 3600")
+	dependency := b.dependency(answersGrpc(0, false))
+	proxies := b.proxies(1, server, plan{dependency: dependency.port, http2: true})
+	client, method := overHTTP2(), proxies[0].url("/shop.Orders/Get")
+
+	reply := client.call(method)
+	b.check(reply.grpcStatus == "0", "a call that succeeds: %v", reply)
+	// NOT_FOUND is an answer: the dependency works.
+	dependency.behaves(answersGrpc(5, true))
+	reply = client.call(method)
+	b.check(reply.grpcStatus == "5", "a call that finds nothing: %v", reply)
+	b.until("both are successes", func() bool { return server.outcomes("dependency") == outcomes{successful: 2} })
+
+	// INTERNAL after a message, and UNAVAILABLE instead of one. The HTTP status of both is 200.
+	for _, failing := range []behaviour{answersGrpc(13, false), answersGrpc(14, true), answersGrpc(13, false), answersGrpc(14, true)} {
+		dependency.behaves(failing)
+		reply = client.call(method)
+		b.check(reply.code == 200 && reply.rejectedBy() == "", "a call that fails: %v", reply)
+	}
+	b.until("four failures have opened the circuit", func() bool { return server.state("dependency") == open })
+	b.check(server.outcomes("dependency") == outcomes{successful: 2, failed: 4}, "%+v", server.outcomes("dependency"))
+
+	dependency.behaves(answersGrpc(0, false))
+	reply = client.call(method)
+	b.check(reply.grpcStatus == "14" && reply.rejectedBy() == "OPEN" && reply.header.Get("retry-after") != "", "a rejected call: %v", reply)
+	b.check(reply.header.Get("grpc-status-details-bin") != "", "a rejected call has no details: %v", reply)
+	b.check(dependency.counted().calls == 0, "a rejected call reached the dependency")
+}
+
+func tcpConnections(b *bench) {
+	// A check of a connection names no breaker: the template does.
+	server := b.breakerd("default_failure_threshold = 3\ndefault_timeout_seconds = 3600\n[envoy]\nenabled = true\nservice = \"dependency\"")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	b.check(err == nil, "listen: %v", err)
+	defer listener.Close()
+	accepted := make(chan struct{}, 1000)
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- struct{}{}
+			go func() {
+				defer connection.Close()
+				buffer := make([]byte, 1)
+				if _, err := connection.Read(buffer); err == nil {
+					connection.Write(buffer)
+				}
+			}()
+		}
+	}()
+	port := listener.Addr().(*net.TCPAddr).Port
+	proxies := b.proxies(2, server, plan{dependency: port})
+	for _, proxy := range proxies {
+		b.until("the TCP listener is there", func() bool { return echoes(proxy.tcp) })
+	}
+	b.until("connections that were served are successes", func() bool {
+		counted := server.outcomes("dependency")
+		return counted.successful >= 2 && counted.failed == 0
+	})
+
+	listener.Close()
+	b.until("refused connections open the circuit", func() bool {
+		echoes(proxies[0].tcp)
+		return server.state("dependency") == open
+	})
+	again, err := net.Listen("tcp", loopback(port))
+	b.check(err == nil, "listen again: %v", err)
+	defer again.Close()
+	go func() {
+		for {
+			connection, err := again.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- struct{}{}
+			connection.Close()
+		}
+	}()
+	for len(accepted) > 0 {
+		<-accepted
+	}
+	for range 20 {
+		for _, proxy := range proxies {
+			b.check(!echoes(proxy.tcp), "a connection was carried while the circuit is open")
+		}
+	}
+	b.check(len(accepted) == 0, "%d connections reached the dependency while the circuit is open", len(accepted))
+}
+
+// flags shows the class of each failure, by services that count only one class: others are successes then.
+func flags(b *bench) {
+	never := make(chan struct{})
+	b.onCleanUp(func() { close(never) })
+	nobody := b.freePort()
+	kinds := []struct {
+		class     string
+		behaviour behaviour // nil: nothing listens
+		http2     bool
+		code      int
+	}{
+		{"upstream_request_timeout", holds(never), false, 504},
+		{"upstream_connection_failure", nil, false, 503},
+		{"upstream_connection_termination", resets, false, 503},
+		{"upstream_remote_reset", func(int, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, true, 503},
+		{"http_502", answers(502), false, 502},
+		{"http_429", answers(429), false, 429},
+	}
+	server := b.breakerd("default_failure_threshold = 1\ndefault_timeout_seconds = 3600")
+	client := overHTTP1()
+	for _, kind := range kinds {
+		port := nobody
+		if kind.behaviour != nil {
+			port = b.dependency(kind.behaviour).port
+		}
+		route := "timeout: 60s"
+		if kind.code == http.StatusGatewayTimeout {
+			route = "timeout: 0.3s"
+		}
+		proxy := b.proxies(1, server, plan{dependency: port, http2: kind.http2, route: route})[0]
+		server.command("config", "set", "dependency", "--create", "ignore_error_classes="+kind.class)
+		before := server.outcomes("dependency")
+		reply := client.get(proxy.url("/"))
+		b.check(reply.code == kind.code && reply.rejectedBy() == "", "%s: %v", kind.class, reply)
+		b.until(kind.class+" is ignored", func() bool { return server.outcomes("dependency").ignored == before.ignored+1 })
+
+		server.command("config", "unset", "dependency")
+		server.command("config", "set", "dependency", "record_error_classes="+kind.class)
+		client.get(proxy.url("/"))
+		b.until(kind.class+" opens the circuit", func() bool { return server.state("dependency") == open })
+		server.command("config", "unset", "dependency")
+		server.command("reset", "dependency")
+		proxy.process.kill()
+	}
+	b.check(server.outcomes("dependency").successful == 0, "%+v", server.outcomes("dependency"))
+
+	// A retry-after of the dependency is the least that the circuit stays open, if the thresholds say so.
+	server.command("config", "set", "dependency", "honor_retry_after=true", "timeout_seconds=1", "max_wait=3600")
+	busy := b.dependency(func(_ int, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("retry-after", "1800")
+		w.WriteHeader(503)
+	})
+	proxy := b.proxies(1, server, plan{dependency: busy.port})[0]
+	rejected := b.untilOpen(client, proxy.url("/"))
+	wait, err := strconv.Atoi(rejected.header.Get("retry-after"))
+	b.check(err == nil && wait > 1700 && wait <= 1800, "retry-after of the rejection is %q", rejected.header.Get("retry-after"))
+}

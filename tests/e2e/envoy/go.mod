@@ -1,0 +1,3 @@
+module breakerd.test/envoy
+
+go 1.25

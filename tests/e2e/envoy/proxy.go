@@ -1,0 +1,196 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+// A plan is what the proxies of a case are told.
+type plan struct {
+	dependency int // its port
+	// ports of further replicas, for checks and log
+	replicas []int
+	// port of the access log service; breakerd's if it is 0
+	log int
+	// speak HTTP/2 to the dependency
+	http2 bool
+	// time for a check in milliseconds; as good as none if it is 0, so that a busy machine lets nothing pass
+	checkMs int
+	// routes /r0/ to /rN-1/, each with the breaker dependency/rI, before the one of the default breaker
+	routes int
+	// of the route to the dependency, in YAML
+	route string
+	// leave out the checks, or the log, for comparison
+	noChecks, noLog bool
+}
+
+// A proxy is an Envoy that runs.
+type proxy struct {
+	process   *process
+	http, tcp int
+}
+
+// url of a path at the proxy
+func (p *proxy) url(path string) string { return "http://" + loopback(p.http) + path }
+
+func (b *bench) proxies(count int, server *breakerd, of plan) []*proxy {
+	started := make([]*proxy, count)
+	for index := range started {
+		started[index] = b.proxy("proxy-"+strconv.Itoa(index), server, of)
+	}
+	for _, proxy := range started {
+		b.until("a proxy listens", func() bool {
+			b.check(!proxy.process.hasEnded(), "a proxy ended: %s", proxy.process.lastLines())
+			return listens(proxy.http)
+		})
+	}
+	return started
+}
+
+func (b *bench) proxy(name string, server *breakerd, of plan) *proxy {
+	proxy := &proxy{http: b.freePort(), tcp: b.freePort()}
+	servers := map[string][]int{"breakerd": append([]int{server.grpc}, of.replicas...), "log": {of.log}}
+	if of.log == 0 {
+		servers["log"] = servers["breakerd"]
+	}
+	if of.checkMs == 0 {
+		of.checkMs = int(patience.Milliseconds())
+	}
+	if of.route == "" {
+		of.route = "timeout: 60s"
+	}
+	config := &strings.Builder{}
+	err := proxyConfig.Execute(config, map[string]any{
+		"Name": name, "HTTP": proxy.http, "TCP": proxy.tcp, "Dependency": of.dependency, "HTTP2": of.http2, "Checks": !of.noChecks, "Logs": !of.noLog,
+		"Servers": servers, "Check": fmt.Sprintf("%.3fs", float64(of.checkMs)/1000), "Routes": make([]struct{}, of.routes), "Route": of.route,
+	})
+	if err != nil {
+		b.fail("fill in the configuration of a proxy: %v", err)
+	}
+	file := filepath.Join(b.directory, name+".yaml")
+	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
+		b.fail("write the configuration of a proxy: %v", err)
+	}
+	proxy.process = b.start(name, b.programs.envoy, "--config-path", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
+	return proxy
+}
+
+// Both listeners go to the same dependency: the first speaks HTTP with it, the second carries its bytes.
+var proxyConfig = template.Must(template.New("proxy").Parse(`
+node:
+  id: {{.Name}}
+  cluster: suite
+  metadata: { breakerd: { breakerd_service: dependency } }
+static_resources:
+  listeners:
+  - address: { socket_address: { address: 127.0.0.1, port_value: {{.HTTP}} } }
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: http
+{{- if .Logs}}
+          access_log:
+          - name: envoy.access_loggers.http_grpc
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
+              common_config:
+                log_name: breakerd
+                transport_api_version: V3
+                buffer_flush_interval: 0.05s
+                grpc_service: { envoy_grpc: { cluster_name: log } }
+              additional_response_headers_to_log: [retry-after, grpc-status]
+              additional_response_trailers_to_log: [grpc-status]
+{{- end}}
+          http_filters:
+{{- if .Checks}}
+          - name: envoy.filters.http.ext_authz
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+              transport_api_version: V3
+              failure_mode_allow: true
+              allowed_headers: { patterns: [{ exact: content-type }, { exact: x-request-id }] }
+              grpc_service: { timeout: {{.Check}}, envoy_grpc: { cluster_name: breakerd } }
+{{- end}}
+          - name: envoy.filters.http.router
+            typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+{{- range $index, $_ := .Routes}}
+              - match: { prefix: /r{{$index}}/ }
+                route: { cluster: dependency, timeout: 60s }
+                typed_per_filter_config:
+                  envoy.filters.http.ext_authz:
+                    "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                    check_settings: { context_extensions: { breakerd_service: dependency, breakerd_name: r{{$index}} } }
+{{- end}}
+              - match: { prefix: / }
+                route: { cluster: dependency, {{.Route}} }
+{{- if .Checks}}
+                typed_per_filter_config:
+                  envoy.filters.http.ext_authz:
+                    "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                    check_settings: { context_extensions: { breakerd_service: dependency } }
+{{- end}}
+  - address: { socket_address: { address: 127.0.0.1, port_value: {{.TCP}} } }
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.ext_authz
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz
+          stat_prefix: tcp
+          transport_api_version: V3
+          failure_mode_allow: true
+          bootstrap_metadata_labels_key: breakerd
+          grpc_service: { timeout: {{.Check}}, envoy_grpc: { cluster_name: breakerd } }
+      - name: envoy.filters.network.tcp_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: tcp
+          cluster: dependency
+          # The check waits for the first bytes of the client, and so must the connection to the dependency.
+          upstream_connect_mode: ON_DOWNSTREAM_DATA
+          max_early_data_bytes: 65536
+          access_log:
+          - name: envoy.access_loggers.tcp_grpc
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig
+              common_config:
+                log_name: breakerd
+                transport_api_version: V3
+                buffer_flush_interval: 0.05s
+                grpc_service: { envoy_grpc: { cluster_name: log } }
+  clusters:
+  - name: dependency
+    connect_timeout: 5s
+{{- if .HTTP2}}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+{{- end}}
+    load_assignment: { cluster_name: dependency, endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: {{.Dependency}} } } } }] }] }
+{{- range $name, $ports := .Servers}}
+  - name: {{$name}}
+    connect_timeout: 5s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+    load_assignment:
+      cluster_name: {{$name}}
+      endpoints:
+      - lb_endpoints:
+{{- range $ports}}
+        - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: {{.}} } } }
+{{- end}}
+{{- end}}
+`))
