@@ -155,8 +155,11 @@ async fn a_circuit_opens_for_every_proxy_by_what_one_of_them_logs() {
     }
     // Who saw it, by what it looked like.
     let list = ListTransitionsRequest { service: "payments".to_owned(), ..ListTransitionsRequest::default() };
-    let listed = process.operations().await.list_transitions(list).await.unwrap().into_inner();
-    let opened = &listed.transitions[0];
+    let operations = process.operations().await;
+    let listed =
+        async || operations.clone().list_transitions(list.clone()).await.unwrap().into_inner().transitions;
+    eventually("it is in the history", async || !listed().await.is_empty()).await;
+    let opened = &listed().await[0];
     assert_eq!((&*opened.error_class, &*opened.caller), ("http_503", SPIFFE));
 }
 

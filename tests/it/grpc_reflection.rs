@@ -9,10 +9,12 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::grpc_world::World;
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 8] = [
     "breakerd.v1.BreakerService",
     "breakerd.v1.ConfigService",
     "breakerd.v1.OperationsService",
+    "envoy.service.accesslog.v3.AccessLogService",
+    "envoy.service.auth.v3.Authorization",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",

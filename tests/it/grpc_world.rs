@@ -9,9 +9,10 @@ use breaker::{Field, Layer, Time, Value};
 use breakerd::app::App;
 use breakerd::auth::TransportSecurity;
 use breakerd::catalog::Declaration;
+use breakerd::config::Settings;
 use breakerd::control::first_configuration;
 use breakerd::engine::{Limits as EngineLimits, Seals};
-use breakerd::grpc::{GrpcServices, Limits, serve};
+use breakerd::grpc::{EnvoySettings, GrpcServices, Limits, serve};
 use breakerd::health::Health;
 use breakerd::journal::Journal;
 use breakerd::journal::writer::Writer;
@@ -171,7 +172,9 @@ impl World {
             );
             store = Arc::new(MeteredStore::new(store, operations.traced(app.tracer.clone())));
         }
-        let grpc = GrpcServices::with_security(security, Arc::clone(&app), limits, None).unwrap();
+        let settings = Settings { envoy_enabled: true, ..Settings::default() };
+        let envoy = EnvoySettings::of(&settings);
+        let grpc = GrpcServices::with_security(security, Arc::clone(&app), limits, envoy).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
