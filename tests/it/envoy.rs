@@ -187,6 +187,29 @@ async fn a_client_of_grpc_gets_the_details_of_its_own_protocol() {
     assert!(status.details[0].type_url.ends_with("google.rpc.RetryInfo"));
 }
 
+/// At a public edge, names of services are nobody's business.
+#[tokio::test]
+async fn without_a_body_no_client_is_told_the_name_of_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(folder.path(), "denied_body = false\ndenied_status = 429").await;
+    let mut proxy = Proxy::of(&process).await;
+    let route = [("breakerd_service", "secret")];
+    for _ in 0..2 {
+        let allowed = proxy.check(request("shop", &route)).await.unwrap();
+        proxy.tell(&allowed, 500, ResponseFlags::default()).await;
+    }
+    counted(&process, "recorded", 2).await;
+    for (content_type, body) in [("text/html", ""), ("application/grpc", "circuit breaker is OPEN")] {
+        let mut call = request("shop", &route);
+        let http = call.request.as_mut().unwrap().http.as_mut().unwrap();
+        http.headers.insert("content-type".to_owned(), content_type.to_owned());
+        let response = proxy.check(call).await.unwrap();
+        let denied = denied(&response);
+        assert_eq!((denied.status.as_ref().unwrap().code, &*denied.body), (429, body));
+        assert!(!format!("{response:?}").contains("secret"), "{response:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_request_is_named_by_its_route_or_by_the_templates_or_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();

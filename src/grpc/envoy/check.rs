@@ -103,7 +103,12 @@ impl Checks {
         let decision = &allowed.decision;
         let state = State::from(decision.state).name();
         let name = if asked.name.is_empty() { &asked.service } else { &asked.name };
-        let problem = format!("circuit breaker {}/{name} is {state}", asked.service);
+        // Without a body the client is not told either what the service is called.
+        let problem = if self.settings.denied_body {
+            format!("circuit breaker {}/{name} is {state}", asked.service)
+        } else {
+            format!("circuit breaker is {state}")
+        };
         let retry_after = decision.retry_after.map(whole_seconds);
         let mut headers = vec![header("x-breakerd-state", state.to_owned())];
         headers.extend(retry_after.map(|seconds| header("retry-after", seconds.to_string())));

@@ -10,9 +10,10 @@ mod outcome;
 mod settings;
 pub(super) mod wire;
 
+use std::sync::Arc;
+
 use breakerd_api::envoy_api::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use breakerd_api::envoy_api::envoy::service::auth::v3::authorization_server::AuthorizationServer;
-use std::sync::Arc;
 
 use self::access_log::AccessLogs;
 use self::check::Checks;
