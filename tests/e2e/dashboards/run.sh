@@ -209,11 +209,13 @@ for dashboard in helm/breakerd/files/dashboards/*.json; do
   done < <(jq -r '.panels[] | .title as $title | .targets[]? | [$title, .expr] | @tsv' "$dashboard" | sed 's/\\\\/\\/g')
 done
 
-# Exemplars: one of a call whose trace is known, and those that panels ask for.
+# Exemplars: one of a call whose trace is known, and those that panels ask for. The call is refused without a look into the store, so that it
+# fails alike however busy that is.
 trace=0af7651916cd43dd8448eb211c80319c
 for _ in 1 2 3; do
-  grpcurl -plaintext -H "traceparent: 00-$trace-b7ad6b7169203331-01" -d '{"service": "nobody"}' "${grpc[0]}" breakerd.v1.OperationsService/GetBreaker \
-    >/dev/null 2>&1 || true
+  refused=$(grpcurl -plaintext -H "traceparent: 00-$trace-b7ad6b7169203331-01" -d '{"service": "no body"}' "${grpc[0]}" \
+    breakerd.v1.OperationsService/GetBreaker 2>&1) || true
+  [[ $refused == *InvalidArgument* ]] || die "GetBreaker with a wrong name said: $refused"
   sleep 0.1
 done
 # shellcheck disable=SC2329 # called by said
@@ -221,7 +223,7 @@ has_trace() { exemplars "$1" | jq -e --arg trace "$trace" 'any(.data[].exemplars
 said 'exemplars: Prometheus has the trace of a call with its duration' \
   has_trace 'llm_incident_manager_breakerd_grpc_call_duration_seconds_bucket{method="GetBreaker"}'
 said 'exemplars: Prometheus has the trace of a call with its failure' \
-  has_trace 'llm_incident_manager_breakerd_grpc_calls_total{method="GetBreaker", code="NOT_FOUND"}'
+  has_trace 'llm_incident_manager_breakerd_grpc_calls_total{method="GetBreaker", code="INVALID_ARGUMENT"}'
 # shellcheck disable=SC2329 # called by said
 has_exemplars() { exemplars "$1" | jq -e 'any(.data[].exemplars[]; .labels.trace_id | test("^[0-9a-f]{32}$"))' >/dev/null; }
 while IFS=$'\t' read -r title query; do
