@@ -28,7 +28,7 @@ struct EnteredByJson {
     decided_by: Option<DecidedByJson>,
 }
 
-/// The outcome of a probe that decided it.
+/// As [`DecidedBy`].
 #[derive(Serialize, Deserialize)]
 struct DecidedByJson {
     replica: String,

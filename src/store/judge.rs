@@ -68,7 +68,7 @@ pub(super) struct BreakerState {
     pub(super) snapshot: Snapshot,
     /// How it came into this state; none: not known.
     pub(super) entered_by: Option<EnteredBy>,
-    /// The outcome of a probe that brought it into this state; none: none did, or none that is known.
+    /// What brought it into this state, if perhaps no journal has it; none: a journal has, or it is not known.
     pub(super) decided_by: Option<DecidedBy>,
     /// The outage that lasts.
     pub(super) episode: Option<Episode>,

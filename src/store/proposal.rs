@@ -24,7 +24,8 @@ impl fmt::Display for TransitionId {
     }
 }
 
-/// The outcome of a probe that brought a breaker into its state, as its row names it: no replica has proposed that transition.
+/// What brought a breaker into its state, as its row names it, where no journal had it before the store did: the outcome of a probe, or
+/// a replica that took up a state of before the store went back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecidedBy {
     /// What the transition is known by.
