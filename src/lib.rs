@@ -27,6 +27,7 @@ pub mod permit_keys;
 mod protocol_rules;
 pub mod rate_limiter;
 pub mod replica;
+pub mod retry_after;
 pub mod roster;
 pub mod runtime;
 pub mod security;

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::settings::{SecretUrl, TargetSettings, UrlSource};
 use super::signature::Secrets;
+use crate::retry_after::RetryAfter;
 
 /// The most bytes that are read of an answer, so that its connection can be used again: nothing in it matters.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
@@ -147,20 +148,8 @@ impl Posted {
 }
 
 /// When a target wants the next request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RetryAfter {
-    In(Duration),
-    /// This long after 1970.
-    At(Duration),
-}
-
 fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(RetryAfter::In(Duration::from_secs(seconds)));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    date.duration_since(std::time::UNIX_EPOCH).ok().map(RetryAfter::At)
+    RetryAfter::parse(headers.get(RETRY_AFTER)?.to_str().ok()?)
 }
 
 /// All that went wrong, from the outside to the inside.

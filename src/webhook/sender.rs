@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use anyhow::Result;
 use breaker::Time;
-use breakerd_common::clock::Clock;
+use breakerd_common::clock::{Clock, WallTime};
 use bytes::Bytes;
 use reqwest::StatusCode;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::pause;
-use super::endpoint::RetryAfter;
 use super::notice::Notice;
 use super::queue::Queued;
 use super::settings::Format;
 use super::slack;
 use super::target::Target;
 use crate::log_throttle::LogThrottle;
+use crate::retry_after::RetryAfter;
 
 /// A target that is away for a moment is not in the log.
 const LASTS: Duration = Duration::from_secs(10);
@@ -173,11 +173,8 @@ impl Sender {
             self.failing_since = now;
         }
         self.failures = self.failures.saturating_add(1);
-        let wall = self.clock.wall().since(Time::ZERO);
-        let retry_after = retry_after.map(|after| match after {
-            RetryAfter::In(duration) => duration,
-            RetryAfter::At(since_1970) => since_1970.saturating_sub(wall),
-        });
+        let wall = WallTime(self.clock.wall());
+        let retry_after = retry_after.map(|asked| asked.after(wall));
         let paused = pause(self.failures, (self.random)(), retry_after);
         self.next_at = now + paused;
         let seconds = now.since(self.failing_since);

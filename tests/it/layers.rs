@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("log_throttle", &[]),
     ("protocol_rules", &[]),
     ("rate_limiter", &[]),
+    ("retry_after", &[]),
     ("version", &[]),
     ("auth", &["rate_limiter"]),
     // The domain.
@@ -37,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("local_snapshot", &["control", "engine", "feed", "permit_keys", "replica", "store"]),
     ("transition_log", &["engine"]),
-    ("webhook", &["auth", "engine", "log_throttle", "metrics", "store"]),
+    ("webhook", &["auth", "engine", "log_throttle", "metrics", "retry_after", "store"]),
     ("health", &["journal", "store"]),
     (
         "app",
@@ -93,6 +94,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "permit_keys",
             "rate_limiter",
             "replica",
+            "retry_after",
             "roster",
             "store",
             "traces",

@@ -4,11 +4,10 @@
 //! that went away says nothing of the service.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use breaker::Time;
 use breakerd_api::envoy_api::envoy::data::accesslog::v3::{
     AccessLogCommon, AccessLogType, HttpAccessLogEntry, HttpResponseProperties, ResponseFlags,
     TcpAccessLogEntry,
@@ -19,6 +18,7 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
 use super::wire::{CALLER_FIELD, PERMIT_FIELD};
+use crate::retry_after::RetryAfter;
 
 /// Statuses of HTTP that are failures: too many requests, and what is the service's fault.
 const TOO_MANY_REQUESTS: u32 = 429;
@@ -179,18 +179,13 @@ fn by_status(code: Option<u32>) -> Judged {
 
 /// Seconds, or a date.
 fn retry_after(response: &HttpResponseProperties, now: WallTime) -> Option<Duration> {
-    let text = response.response_headers.get("retry-after")?.trim();
-    let asked = if let Ok(seconds) = text.parse::<u64>() {
-        Duration::from_secs(seconds)
-    } else {
-        let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-        date.saturating_sub(now.0.since(Time::ZERO))
-    };
+    let asked = RetryAfter::parse(response.response_headers.get("retry-after")?)?.after(now);
     Some(asked.min(RETRY_AFTER_MAX))
 }
 
 #[cfg(test)]
 mod tests {
+    use breaker::Time;
     use breakerd_api::envoy_api::envoy::config::core::v3::Metadata;
 
     use super::*;
