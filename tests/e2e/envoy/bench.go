@@ -166,13 +166,34 @@ func (p *process) lastLines() string {
 }
 
 // freePort is one that nothing listens on now.
-func (b *bench) freePort() int {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.fail("find a free port: %v", err)
+func (b *bench) freePort() int { return b.freePorts(1) }
+
+// freePorts that follow one another: the first of them
+func (b *bench) freePorts(count int) int {
+	for range 100 {
+		first, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.fail("find a free port: %v", err)
+		}
+		port, free := first.Addr().(*net.TCPAddr).Port, 1
+		first.Close()
+		for ; free < count && canListen(port+free); free++ {
+		}
+		if free == count {
+			return port
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	b.fail("no %d free ports that follow one another", count)
+	return 0
+}
+
+func canListen(port int) bool {
+	listener, err := net.Listen("tcp", loopback(port))
+	if err != nil {
+		return false
+	}
+	listener.Close()
+	return true
 }
 
 func listens(port int) bool {

@@ -111,17 +111,19 @@ func load(b *bench) {
 // example plays what examples/envoy/README.md says, on other ports.
 func example(b *bench) {
 	folder := b.programs.example
-	grpc, http, services := b.freePort(), b.freePort(), b.freePort()
-	replace := strings.NewReplacer("50051", fmt.Sprint(grpc), "9101", fmt.Sprint(services), "9102", fmt.Sprint(services+1), "9103", fmt.Sprint(services+2))
+	grpc, http, services := b.freePort(), b.freePort(), b.freePorts(3)
+	ports := []string{"50051", fmt.Sprint(grpc), "9101", fmt.Sprint(services), "9102", fmt.Sprint(services + 1), "9103", fmt.Sprint(services + 2)}
 	text, err := os.ReadFile(filepath.Join(folder, "envoy.yaml"))
 	b.check(err == nil, "read the example: %v", err)
 	server := &breakerd{bench: b, name: "breakerd", config: filepath.Join(folder, "breakerd.toml"), grpc: grpc, http: http}
 	server.start()
 	b.start("services", "python3", filepath.Join(folder, "services.py"), "--port", fmt.Sprint(services))
+	// Requests before they listen are failures of theirs, and can open a circuit once a proxy has logged them.
+	b.until("the services listen", func() bool { return listens(services) && listens(services+1) && listens(services+2) })
 	proxies := make([]*proxy, 2)
 	for index := range proxies {
 		proxies[index] = &proxy{http: b.freePort()}
-		config := replace.Replace(strings.ReplaceAll(string(text), "10000", fmt.Sprint(proxies[index].http)))
+		config := strings.NewReplacer(append(ports, "10000", fmt.Sprint(proxies[index].http))...).Replace(string(text))
 		proxies[index].process = b.start(fmt.Sprintf("proxy-%d", index), b.programs.envoy, "--config-yaml", config, "--concurrency", "1",
 			"--disable-hot-restart", "--log-level", "error")
 	}
@@ -140,7 +142,8 @@ func example(b *bench) {
 	b.untilOpen(client, proxies[0].url("/payments/1"))
 	// A check that is late on a busy machine passes: its request reaches the service and fails there.
 	b.until("the second proxy rejects", func() bool { return client.get(proxies[1].url("/payments/2")).rejectedBy() == "OPEN" })
-	b.check(client.get(proxies[1].url("/orders")).code == 200, "orders are not served while payments are open")
+	orders := client.get(proxies[1].url("/orders"))
+	b.check(orders.code == 200, "orders are not served while payments are open: %v", orders)
 	response, err = client.client.Post(service("heal"), "", nil)
 	b.check(err == nil && response.StatusCode == 200, "heal payments: %v", err)
 	b.until("payments are served again", func() bool { return client.get(proxies[1].url("/payments/3")).code == 200 })
