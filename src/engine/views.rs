@@ -67,6 +67,15 @@ impl ListQuery<'_> {
 }
 
 impl Engine {
+    /// The breaker that a sealed permit was given for. None: nobody here sealed it, or nothing has used the breaker for long.
+    pub fn key_of_permit(&self, sealed: &[u8]) -> Option<Key> {
+        let permit = self.seals.open(sealed).ok()?;
+        match self.registry.known(permit.key)? {
+            Known::Live(entry) => Some(entry.key.clone()),
+            Known::Retired(_) => None,
+        }
+    }
+
     /// One breaker as it is at `now`; of one that was retired, as it would be if it were used now. None: nothing is
     /// known of it.
     pub fn view(&self, service: &str, name: &str, now: Time) -> Option<BreakerView> {

@@ -109,7 +109,7 @@ impl BreakerService for Breakers {
         let loaded = self.loaded()?;
         let wait_until = loaded.replica.outcomes_wait_until(deadline::of_call(request.metadata()));
         let now = self.app.clock.now();
-        call_span::breaker(&self.app, &request.get_ref().service, &request.get_ref().name);
+        call_span::breaker_of_outcome(&self.app, &loaded.engine, request.get_ref());
         let creator = client.creator(&self.unnamed);
         let times = (now, wait_until);
         let recorded = match decide::record(loaded, &client, creator, request.get_ref(), times).await? {

@@ -6,8 +6,8 @@
 use breaker::Time;
 use breakerd_api::enums::ApiEnum as _;
 use breakerd_api::v1::{
-    AllowRequestResponse, AllowRequestsResult, RecordOutcomeResponse, RecordOutcomesResult,
-    allow_requests_result, record_outcomes_result,
+    AllowRequestResponse, AllowRequestsResult, RecordOutcomeRequest, RecordOutcomeResponse,
+    RecordOutcomesResult, allow_requests_result, record_outcomes_result,
 };
 use http::HeaderMap;
 use opentelemetry::KeyValue;
@@ -17,6 +17,7 @@ use super::call_metrics::{Method, code_name};
 use super::rights;
 use super::sampled_calls::SampledCall;
 use crate::app::App;
+use crate::engine::Engine;
 use crate::traces::{CallEnd, CallSpan, bounded};
 
 /// The span of a call that is sampled. Health checks and reflection have none: they need no authorization, and come all the
@@ -51,12 +52,22 @@ pub(super) fn end(span: &CallSpan, code: Code, now: Time) {
 /// The breaker that a call is about.
 pub(super) fn breaker(app: &App, service: &str, name: &str) {
     let Some(tracer) = &app.tracer else { return };
+    tracer.note(|| named(service, name));
+}
+
+/// The breaker that an outcome is about: a request may name it by its permit alone.
+pub(super) fn breaker_of_outcome(app: &App, engine: &Engine, request: &RecordOutcomeRequest) {
+    let Some(tracer) = &app.tracer else { return };
     tracer.note(|| {
-        vec![
-            KeyValue::new("breakerd.service", bounded(service)),
-            KeyValue::new("breakerd.name", bounded(name)),
-        ]
+        if !request.service.is_empty() {
+            return named(&request.service, &request.name);
+        }
+        engine.key_of_permit(&request.permit).map_or_else(Vec::new, |key| named(key.service(), key.name()))
     });
+}
+
+fn named(service: &str, name: &str) -> Vec<KeyValue> {
+    vec![KeyValue::new("breakerd.service", bounded(service)), KeyValue::new("breakerd.name", bounded(name))]
 }
 
 /// What was decided.
