@@ -1,10 +1,10 @@
 //! The task that sends spans.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use breaker::Time;
 use breakerd_common::clock::Clock;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::trace::SpanData;
@@ -12,13 +12,11 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::headers::HeadersFile;
-use super::request::{self, ExportError, Taken};
+use super::request::{Batch, ExportError, Taken};
 use super::transport::Transport;
 use crate::metrics::{DroppedSpans, TracingMetrics};
-use crate::traces::SpanQueue;
+use crate::traces::{BATCH_MAX, SpanQueue};
 
-/// Spans of one request: some hundred kilobytes.
-const BATCH_MAX: usize = 512;
 /// How long spans are collected before fewer are sent.
 const COLLECTED_FOR: Duration = Duration::from_secs(1);
 /// How often a batch is sent until it is dropped.
@@ -45,6 +43,15 @@ struct Sender {
     timeout: Duration,
     /// Whether the log has that the collector does not take spans.
     is_failing: bool,
+}
+
+/// What became of a batch.
+#[derive(PartialEq, Eq)]
+enum Settled {
+    /// It is taken, or dropped.
+    Done,
+    /// The shutdown came first.
+    CutOff,
 }
 
 impl std::fmt::Debug for TraceExporter {
@@ -74,19 +81,22 @@ impl TraceExporter {
     pub async fn run(&self, stop: CancellationToken) -> Result<()> {
         let mut sender = self.sender.lock().await;
         let sender = &mut *sender;
-        let mut spans = Vec::new();
+        let (mut spans, mut unsent) = (Vec::new(), None);
         // Sleeps until a span ends; then others have a moment to join it.
-        while let Some(1..) = stop.run_until_cancelled(sender.queue.take(&mut spans, BATCH_MAX)).await {
-            let ends_at = self.clock.now() + COLLECTED_FOR;
-            self.collect(sender, &mut spans, ends_at, &stop).await;
+        while let Some(1..) = stop.run_until_cancelled(sender.queue.take(&mut spans)).await {
+            self.collect(sender, &mut spans, &stop).await;
             if stop.is_cancelled() {
                 break;
             }
-            self.send_again(sender, &mut spans, &stop).await;
+            let batch = Batch::of(mem::take(&mut spans), &sender.resource);
+            if self.send_again(sender, &batch, &stop).await == Settled::CutOff {
+                unsent = Some(batch);
+                break;
+            }
         }
-        let flushed = tokio::time::timeout(FLUSH_MAX, self.flush(sender, &mut spans)).await;
+        let flushed = tokio::time::timeout(FLUSH_MAX, self.flush(sender, &mut unsent, &mut spans)).await;
         // Those of the batch that was cut off, and all behind it.
-        let lost = spans.len() + sender.queue.len();
+        let lost = unsent.map_or(0, |batch| batch.spans) + spans.len() + sender.queue.len();
         if flushed.is_err() {
             self.drop_spans(DroppedSpans::Shutdown, lost);
             tracing::warn!(lost, "spans were not exported before the shutdown");
@@ -94,26 +104,21 @@ impl TraceExporter {
         Ok(())
     }
 
-    /// Adds spans to a batch until it is full, it is `ends_at`, or `stop`.
-    async fn collect(
-        &self,
-        sender: &mut Sender,
-        spans: &mut Vec<SpanData>,
-        ends_at: Time,
-        stop: &CancellationToken,
-    ) {
-        while spans.len() < BATCH_MAX {
-            let room = BATCH_MAX - spans.len();
+    /// Adds spans to a batch once it can be full, after a moment, or at `stop`.
+    async fn collect(&self, sender: &mut Sender, spans: &mut Vec<SpanData>, stop: &CancellationToken) {
+        let ends_at = self.clock.now() + COLLECTED_FOR;
+        if spans.len() < BATCH_MAX {
             tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.clock.sleep_until(ends_at) => return,
-                taken = sender.queue.take(spans, room) => if taken == 0 { return },
+                () = stop.cancelled() => {}
+                () = self.clock.sleep_until(ends_at) => {}
+                () = sender.queue.batch_waits() => {}
             }
         }
+        sender.queue.take_ended(spans);
     }
 
-    /// Sends a batch until it is taken, refused, or has been tried often enough; or until `stop`, and then it is left in `spans`.
-    async fn send_again(&self, sender: &mut Sender, spans: &mut Vec<SpanData>, stop: &CancellationToken) {
+    /// Sends a batch until it is taken, refused, or has been tried often enough; or until `stop`.
+    async fn send_again(&self, sender: &mut Sender, batch: &Batch, stop: &CancellationToken) -> Settled {
         let mut pause = PAUSE_FIRST;
         for attempt in 1..=ATTEMPTS_MAX {
             let cut_off = async {
@@ -122,34 +127,40 @@ impl TraceExporter {
             };
             let sent = tokio::select! {
                 biased;
-                sent = sender.send(spans.clone()) => sent,
-                () = cut_off => return,
+                sent = sender.send(batch) => sent,
+                () = cut_off => return Settled::CutOff,
             };
-            let Some(error) = self.sent(sender, sent, spans) else { return };
+            let Some(error) = self.sent(sender, sent, batch) else { return Settled::Done };
             if !error.can_retry || attempt == ATTEMPTS_MAX {
                 break;
             }
             let again_at = self.clock.now() + pause;
             if stop.run_until_cancelled(self.clock.sleep_until(again_at)).await.is_none() {
-                return;
+                return Settled::CutOff;
             }
             pause *= 2;
         }
-        self.drop_spans(DroppedSpans::ExportFailed, spans.len());
-        spans.clear();
+        self.drop_spans(DroppedSpans::ExportFailed, batch.spans);
+        Settled::Done
     }
 
     /// Sends what is left, each batch once. The first that fails ends it: the others would too.
-    async fn flush(&self, sender: &mut Sender, spans: &mut Vec<SpanData>) {
+    async fn flush(&self, sender: &mut Sender, unsent: &mut Option<Batch>, spans: &mut Vec<SpanData>) {
         loop {
-            sender.queue.take_ended(spans, BATCH_MAX);
-            if spans.is_empty() {
-                return;
+            if unsent.is_none() {
+                sender.queue.take_ended(spans);
+                if spans.is_empty() {
+                    return;
+                }
             }
-            let sent = sender.send(spans.clone()).await;
-            if self.sent(sender, sent, spans).is_some() {
-                self.drop_spans(DroppedSpans::Shutdown, spans.len() + sender.queue.len());
-                spans.clear();
+            let batch = unsent.get_or_insert_with(|| Batch::of(mem::take(spans), &sender.resource));
+            let sent = sender.send(batch).await;
+            let failed = self.sent(sender, sent, batch).is_some();
+            if failed {
+                self.drop_spans(DroppedSpans::Shutdown, batch.spans + sender.queue.len());
+            }
+            *unsent = None;
+            if failed {
                 return;
             }
         }
@@ -160,11 +171,11 @@ impl TraceExporter {
         &self,
         sender: &mut Sender,
         sent: Result<Taken, ExportError>,
-        spans: &mut Vec<SpanData>,
+        batch: &Batch,
     ) -> Option<ExportError> {
         match sent {
             Ok(Taken { rejected, problem }) => {
-                let all = u64::try_from(spans.len()).unwrap_or(u64::MAX);
+                let all = u64::try_from(batch.spans).unwrap_or(u64::MAX);
                 let rejected = rejected.min(all);
                 self.metrics.exported_spans_total.inc_by(all - rejected);
                 self.metrics.dropped(DroppedSpans::Rejected).inc_by(rejected);
@@ -173,7 +184,6 @@ impl TraceExporter {
                 } else if std::mem::take(&mut sender.is_failing) {
                     tracing::info!("spans are exported again");
                 }
-                spans.clear();
                 None
             }
             Err(error) => {
@@ -199,10 +209,9 @@ fn warn_once(is_failing: bool, message: &'static str, problem: &str) -> bool {
 }
 
 impl Sender {
-    async fn send(&mut self, spans: Vec<SpanData>) -> Result<Taken, ExportError> {
+    async fn send(&mut self, batch: &Batch) -> Result<Taken, ExportError> {
         let headers = self.headers.current().await;
-        let request = request::of(spans, &self.resource);
-        let sent = self.transport.send(request, headers);
+        let sent = self.transport.send(batch.message.clone(), headers);
         tokio::time::timeout(self.timeout, sent).await.unwrap_or_else(|_| {
             let problem = format!("no answer within {} ms", self.timeout.as_millis());
             Err(ExportError { problem, can_retry: true })

@@ -6,6 +6,7 @@
 
 mod compression;
 mod exporter;
+mod grpc_export;
 mod headers;
 mod request;
 mod resource;

@@ -1,11 +1,13 @@
 //! What is sent, and what comes of it.
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
 use opentelemetry_sdk::trace::SpanData;
+use prost::Message as _;
 
 /// A batch was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +28,22 @@ pub(super) struct Taken {
     pub(super) problem: String,
 }
 
-/// The message of a batch.
-pub(super) fn of(spans: Vec<SpanData>, resource: &ResourceAttributesWithSchema) -> ExportTraceServiceRequest {
-    ExportTraceServiceRequest { resource_spans: group_spans_by_resource_and_scope(spans, resource) }
+/// Spans that are sent together. They are encoded once, however often they are sent.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    /// An `ExportTraceServiceRequest`.
+    pub(super) message: Bytes,
+    /// How many spans are in it.
+    pub(super) spans: usize,
+}
+
+impl Batch {
+    pub(super) fn of(spans: Vec<SpanData>, resource: &ResourceAttributesWithSchema) -> Self {
+        let count = spans.len();
+        let resource_spans = group_spans_by_resource_and_scope(spans, resource);
+        let message = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        Self { message: message.into(), spans: count }
+    }
 }
 
 /// What a collector answered.

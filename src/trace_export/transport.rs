@@ -14,20 +14,17 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::Code;
-use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use super::compression::{CollectorChannel, GZIP, gzip};
+use super::grpc_export::GrpcExport;
 use super::request::{ExportError, Taken, taken};
 use crate::config::{TraceCompression, TraceEndpoint, TraceProtocol};
 
@@ -38,7 +35,7 @@ const PROBLEM_BYTES_MAX: usize = 512;
 
 /// Connects when something is sent, and again when that connection is gone.
 pub(super) enum Transport {
-    Grpc(TraceServiceClient<CollectorChannel>),
+    Grpc(GrpcExport),
     Http {
         client: Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
         uri: Uri,
@@ -69,29 +66,21 @@ impl Transport {
     ///
     /// # Errors
     /// [`ExportError`]: it was not taken.
-    pub(super) async fn send(
-        &mut self,
-        request: ExportTraceServiceRequest,
-        headers: &HeaderMap,
-    ) -> Result<Taken, ExportError> {
+    pub(super) async fn send(&mut self, message: Bytes, headers: &HeaderMap) -> Result<Taken, ExportError> {
         match self {
             Self::Grpc(client) => {
-                let metadata = MetadataMap::from_headers(headers.clone());
-                let request = tonic::Request::from_parts(metadata, tonic::Extensions::default(), request);
-                match client.export(request).await {
-                    Ok(response) => Ok(taken(response.into_inner())),
-                    Err(status) => Err(ExportError {
-                        problem: shortened(&format!("{:?}: {}", status.code(), causes(&status))),
-                        can_retry: can_retry(status.code()),
-                    }),
-                }
+                let answer = client.export(message, headers).await.map_err(|status| ExportError {
+                    problem: shortened(&format!("{:?}: {}", status.code(), causes(&status))),
+                    can_retry: can_retry(status.code()),
+                })?;
+                Ok(taken(answer))
             }
             Self::Http { client, uri, compression } => {
-                let body = request.encode_to_vec();
                 let body = match compression {
-                    TraceCompression::None => body,
-                    TraceCompression::Gzip => gzip(&body)
-                        .map_err(|error| ExportError { problem: error.to_string(), can_retry: false })?,
+                    TraceCompression::None => message,
+                    TraceCompression::Gzip => gzip(&message)
+                        .map_err(|error| ExportError { problem: error.to_string(), can_retry: false })?
+                        .into(),
                 };
                 let mut post = Request::new(Full::from(body));
                 *post.method_mut() = Method::POST;
@@ -141,8 +130,7 @@ fn grpc(
         channel = channel.tls_config(tls).context("tracing.ca")?;
     }
     let channel = CollectorChannel::new(channel.connect_lazy(), compression);
-    let client = TraceServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-    Ok(Transport::Grpc(client))
+    Ok(Transport::Grpc(GrpcExport::new(channel, ANSWER_BYTES_MAX)))
 }
 
 fn http(

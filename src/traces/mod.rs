@@ -26,7 +26,7 @@ mod tracer;
 
 pub use bounded::bounded;
 pub use call_span::{CallEnd, CallSpan};
-pub use queue::SpanQueue;
+pub use queue::{BATCH_MAX, SpanQueue};
 pub use sink::TracingSink;
 pub use store_span::StoreSpan;
 pub use tracer::{StoreSystem, Tracer};

@@ -1,27 +1,56 @@
 //! Ended spans on their way to the exporter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use prometheus::IntCounter;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+
+/// The most spans that are sent together: some hundred kilobytes.
+pub const BATCH_MAX: usize = 512;
 
 /// Where the exporter takes ended spans from.
 #[derive(Debug)]
-pub struct SpanQueue(pub(super) mpsc::Receiver<SpanData>);
+pub struct SpanQueue {
+    spans: mpsc::Receiver<SpanData>,
+    /// Told when a batch of spans waits.
+    batch_waits: Arc<Notify>,
+}
+
+/// A queue of at most `max` ended spans. Those that find no room are counted in `dropped`.
+pub(super) fn of(max: usize, dropped: IntCounter) -> (Enqueue, SpanQueue) {
+    let (sender, receiver) = mpsc::channel(max);
+    let batch_waits = Arc::new(Notify::new());
+    // Before it is full: what ends meanwhile needs room.
+    let batch = BATCH_MAX.min(max.div_ceil(2));
+    let enqueue = Enqueue {
+        spans: sender,
+        room_beside_batch: max - batch,
+        batch_waits: Arc::clone(&batch_waits),
+        dropped,
+    };
+    (enqueue, SpanQueue { spans: receiver, batch_waits })
+}
 
 impl SpanQueue {
-    /// Adds up to `max` spans to `spans`; waits for the first. None are left when it adds none: the tracer has gone.
-    pub async fn take(&mut self, spans: &mut Vec<SpanData>, max: usize) -> usize {
-        self.0.recv_many(spans, max).await
+    /// Adds a batch of spans at most to `spans`; waits for the first. None are left when it adds none: the tracer has gone.
+    pub async fn take(&mut self, spans: &mut Vec<SpanData>) -> usize {
+        self.spans.recv_many(spans, BATCH_MAX).await
     }
 
-    /// Adds spans that have ended by now to `spans`, until it holds `max`.
-    pub fn take_ended(&mut self, spans: &mut Vec<SpanData>, max: usize) {
-        while spans.len() < max
-            && let Ok(span) = self.0.try_recv()
+    /// Waits until a batch of spans waits, or half a queue that is shorter than two. Each span would wake who waits for
+    /// it, which costs more than the span. It may return early once, for spans that were taken before.
+    pub async fn batch_waits(&self) {
+        self.batch_waits.notified().await;
+    }
+
+    /// Adds spans that have ended by now to `spans`, until it holds a batch.
+    pub fn take_ended(&mut self, spans: &mut Vec<SpanData>) {
+        while spans.len() < BATCH_MAX
+            && let Ok(span) = self.spans.try_recv()
         {
             spans.push(span);
         }
@@ -29,20 +58,23 @@ impl SpanQueue {
 
     /// How many spans wait.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.spans.len()
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.spans.is_empty()
     }
 }
 
 /// Puts each span that ends into the queue; one that finds no room is dropped and counted.
 #[derive(Debug)]
 pub(super) struct Enqueue {
-    pub(super) spans: mpsc::Sender<SpanData>,
-    pub(super) dropped: IntCounter,
+    spans: mpsc::Sender<SpanData>,
+    /// The room that is left once a batch waits.
+    room_beside_batch: usize,
+    batch_waits: Arc<Notify>,
+    dropped: IntCounter,
 }
 
 impl SpanProcessor for Enqueue {
@@ -52,6 +84,9 @@ impl SpanProcessor for Enqueue {
         if self.spans.try_send(span).is_err() {
             self.dropped.inc();
         }
+        if self.spans.capacity() <= self.room_beside_batch {
+            self.batch_waits.notify_one();
+        }
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -60,5 +95,61 @@ impl SpanProcessor for Enqueue {
 
     fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context as TaskContext, Poll, Waker};
+    use std::time::SystemTime;
+
+    use opentelemetry::InstrumentationScope;
+    use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
+    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
+
+    use super::*;
+
+    fn span() -> SpanData {
+        SpanData {
+            span_context: SpanContext::NONE,
+            parent_span_id: SpanId::INVALID,
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Server,
+            name: "call".into(),
+            start_time: SystemTime::UNIX_EPOCH,
+            end_time: SystemTime::UNIX_EPOCH,
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: InstrumentationScope::default(),
+        }
+    }
+
+    fn is_told(queue: &SpanQueue) -> bool {
+        let waits = pin!(queue.batch_waits());
+        waits.poll(&mut TaskContext::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[test]
+    fn who_sends_is_told_once_a_batch_waits() {
+        for (max, batch) in [(4096, BATCH_MAX), (65, 33), (64, 32), (1, 1)] {
+            let dropped = IntCounter::new("dropped", "dropped").unwrap();
+            let (enqueue, mut queue) = of(max, dropped.clone());
+            for _ in 1..batch {
+                enqueue.on_end(span());
+            }
+            assert!(!is_told(&queue), "{} of {max} wait", batch - 1);
+            enqueue.on_end(span());
+            assert!(is_told(&queue), "{batch} of {max} wait");
+            assert_eq!(dropped.get(), 0);
+            let mut spans = Vec::new();
+            queue.take_ended(&mut spans);
+            assert_eq!((spans.len(), queue.len()), (batch, 0));
+            enqueue.on_end(span());
+            assert_eq!(is_told(&queue), batch == 1, "one of {max} waits");
+        }
     }
 }

@@ -13,12 +13,11 @@ use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use prometheus::IntCounter;
-use tokio::sync::mpsc;
 
 use super::SCHEMA_URL;
 use super::call_span::CallSpan;
 use super::proposal_links::ProposalLinks;
-use super::queue::{Enqueue, SpanQueue};
+use super::queue::{self, SpanQueue};
 use super::span_time::system_time;
 use super::trace_parent::TraceParent;
 use crate::version::VERSION;
@@ -80,7 +79,7 @@ impl Tracer {
         clock: Arc<dyn Clock>,
         dropped: IntCounter,
     ) -> (Self, SpanQueue) {
-        let (sender, receiver) = mpsc::channel(queue_max);
+        let (enqueue, queue) = queue::of(queue_max, dropped);
         let provider = SdkTracerProvider::builder()
             // Whether a span is made is decided before, here: see the module.
             .with_sampler(Sampler::AlwaysOn)
@@ -88,7 +87,7 @@ impl Tracer {
             .with_max_links_per_span(LINKS_MAX)
             // The exporter has it.
             .with_resource(Resource::builder_empty().build())
-            .with_span_processor(Enqueue { spans: sender, dropped })
+            .with_span_processor(enqueue)
             .build();
         let scope = InstrumentationScope::builder("breakerd")
             .with_version(VERSION)
@@ -96,7 +95,7 @@ impl Tracer {
             .build();
         let spans = provider.tracer_with_scope(scope);
         let shared = Shared { spans, clock, per_million, links: ProposalLinks::default(), store };
-        (Self { shared: Arc::new(shared) }, SpanQueue(receiver))
+        (Self { shared: Arc::new(shared) }, queue)
     }
 
     /// The span of a call to `method` (`breakerd.v1.BreakerService/AllowRequest`), which began at `started` of the monotonic
