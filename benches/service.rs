@@ -185,7 +185,7 @@ impl Drop for Process {
 
 /// A server process, ended when this is dropped.
 struct Server {
-    _process: Process,
+    process: Process,
     address: SocketAddr,
     /// Of its metrics, if it has some.
     http: Option<SocketAddr>,
@@ -223,7 +223,7 @@ impl Server {
 
     /// Waits until it answers.
     fn wait(process: Child, address: SocketAddr, http: Option<SocketAddr>) -> Result<Self> {
-        let server = Self { _process: Process(process), address, http, authorization: None };
+        let server = Self { process: Process(process), address, http, authorization: None };
         for _ in 0..300 {
             // One that asks who comes answers too.
             let refused = |error: Box<dyn Error>| {
@@ -259,6 +259,16 @@ impl Server {
             metric.ends_with(name).then_some(value)
         });
         Ok(value.ok_or_else(|| format!("no metric {name}"))?.trim().parse()?)
+    }
+
+    /// Nanoseconds that its threads have run, where the system counts them (Linux).
+    fn processor_time(&self) -> Result<u64> {
+        let mut all = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.process.0.id()))? {
+            let counted = fs::read_to_string(thread?.path().join("schedstat"))?;
+            all += counted.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(all)
     }
 
     /// Calls a second.
