@@ -287,7 +287,7 @@ settings! {
     /// `tracing.headers` with the same name. Read again before each export.
     tracing_headers_file: Option<PathBuf> = "tracing.headers_file", "BREAKERD_TRACING_HEADERS_FILE", None,
         "" or "none", ValueKind::File;
-    /// CA certificates in PEM that the certificate of the collector is verified with.
+    /// CA certificates in PEM that the certificate of the collector is verified with. Read again before each export.
     tracing_ca: Option<PathBuf> = "tracing.ca", "BREAKERD_TRACING_CA" also standard::CA, None,
         "" or "the CA certificates of the system", ValueKind::File;
     /// Maximum time that an export can take, connecting included.

@@ -11,9 +11,9 @@ use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::collector::Collector;
 use super::headers::HeadersFile;
 use super::request::{Batch, ExportError, Taken};
-use super::transport::Transport;
 use crate::metrics::{DroppedSpans, TracingMetrics};
 use crate::traces::{BATCH_MAX, SpanQueue};
 
@@ -37,7 +37,7 @@ pub struct TraceExporter {
 
 struct Sender {
     queue: SpanQueue,
-    transport: Transport,
+    collector: Collector,
     headers: HeadersFile,
     resource: ResourceAttributesWithSchema,
     timeout: Duration,
@@ -63,14 +63,14 @@ impl std::fmt::Debug for TraceExporter {
 impl TraceExporter {
     pub(super) fn new(
         queue: SpanQueue,
-        transport: Transport,
+        collector: Collector,
         headers: HeadersFile,
         resource: ResourceAttributesWithSchema,
         timeout: Duration,
         metrics: TracingMetrics,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let sender = Sender { queue, transport, headers, resource, timeout, is_failing: false };
+        let sender = Sender { queue, collector, headers, resource, timeout, is_failing: false };
         Self { sender: Mutex::new(sender), metrics, clock }
     }
 
@@ -211,7 +211,7 @@ fn warn_once(is_failing: bool, message: &'static str, problem: &str) -> bool {
 impl Sender {
     async fn send(&mut self, batch: &Batch) -> Result<Taken, ExportError> {
         let headers = self.headers.current().await;
-        let sent = self.transport.send(batch.message.clone(), headers);
+        let sent = self.collector.current().await.send(batch.message.clone(), headers);
         tokio::time::timeout(self.timeout, sent).await.unwrap_or_else(|_| {
             let problem = format!("no answer within {} ms", self.timeout.as_millis());
             Err(ExportError { problem, can_retry: true })

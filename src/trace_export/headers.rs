@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use http::header::HeaderMap;
 
+use super::reread::RereadFile;
 use crate::config::{self, TraceHeaders};
 
 /// The headers of the settings, the file, and what both came to when the file was last valid.
 pub(super) struct HeadersFile {
     set: TraceHeaders,
-    path: Option<PathBuf>,
+    file: Option<RereadFile>,
     headers: TraceHeaders,
-    /// Whether the log has that it is invalid.
-    is_reported: bool,
 }
 
 impl HeadersFile {
@@ -24,23 +23,15 @@ impl HeadersFile {
     pub(super) fn open(set: TraceHeaders, path: Option<PathBuf>) -> Result<Self> {
         let of_file = path.as_deref().map(read).transpose()?.unwrap_or_default();
         let headers = set.clone().overridden_by(&of_file);
-        Ok(Self { set, path, headers, is_reported: false })
+        Ok(Self { set, file: path.map(|path| RereadFile::new("headers", path)), headers })
     }
 
     /// What applies now; while the file is invalid, what it held before.
     pub(super) async fn current(&mut self) -> &HeaderMap {
-        if let Some(path) = self.path.clone() {
-            match tokio::task::spawn_blocking(move || read(&path)).await {
-                Ok(Ok(headers)) => {
-                    self.headers = self.set.clone().overridden_by(&headers);
-                    self.is_reported = false;
-                }
-                Ok(Err(error)) if !self.is_reported => {
-                    self.is_reported = true;
-                    tracing::warn!(problem = %error, "headers file is invalid, keeping the previous version");
-                }
-                Ok(Err(_)) | Err(_) => {}
-            }
+        if let Some(file) = &mut self.file
+            && let Some(of_file) = file.read(read).await
+        {
+            self.headers = self.set.clone().overridden_by(&of_file);
         }
         self.headers.map()
     }

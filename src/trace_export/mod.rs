@@ -4,26 +4,28 @@
 //! the collector is away the queue fills up, and what finds no room is dropped and counted. A batch that could be taken
 //! later is sent again a few times; one that is refused is dropped. At the shutdown what is left is sent once, within a bound.
 
+mod collector;
 mod compression;
 mod exporter;
 mod grpc_export;
 mod headers;
 mod request;
+mod reread;
 mod resource;
 mod transport;
 
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use breakerd_common::clock::Clock;
 
 pub use exporter::TraceExporter;
 
-use crate::config::{self, Settings, TraceEndpoint};
+use crate::config::{Settings, TraceEndpoint};
 use crate::metrics::{DroppedSpans, TracingMetrics};
 use crate::traces::{StoreSystem, Tracer};
+use collector::Collector;
 use headers::HeadersFile;
-use transport::Transport;
 
 /// The tracer, and who exports what it makes. None: tracing is disabled.
 ///
@@ -40,7 +42,7 @@ pub fn start(
         }
         return Ok(None);
     };
-    let transport = transport(settings, endpoint)?;
+    let collector = Collector::open(settings, endpoint)?;
     let headers = headers(settings)?;
     let store = if settings.has_database() { StoreSystem::Postgres } else { StoreSystem::Sqlite };
     let (tracer, queue) = Tracer::new(
@@ -55,7 +57,7 @@ pub fn start(
     let resource = resource::of(settings);
     let exporter = TraceExporter::new(
         queue,
-        transport,
+        collector,
         headers,
         resource,
         settings.tracing_timeout,
@@ -71,9 +73,9 @@ pub fn start(
 /// All errors of the files that the settings name.
 pub fn check(settings: &Settings) -> Result<(), Vec<anyhow::Error>> {
     let Some(endpoint) = endpoint(settings) else { return Ok(()) };
-    let transport = transport(settings, endpoint).map(drop);
+    let collector = Collector::open(settings, endpoint).map(drop);
     let headers = headers(settings).map(drop);
-    let errors: Vec<_> = [transport, headers].into_iter().filter_map(Result::err).collect();
+    let errors: Vec<_> = [collector, headers].into_iter().filter_map(Result::err).collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
@@ -84,16 +86,4 @@ fn endpoint(settings: &Settings) -> Option<&TraceEndpoint> {
 
 fn headers(settings: &Settings) -> Result<HeadersFile> {
     HeadersFile::open(settings.tracing_headers.clone(), settings.tracing_headers_file.clone())
-}
-
-fn transport(settings: &Settings, endpoint: &TraceEndpoint) -> Result<Transport> {
-    let ca = if endpoint.is_https() { ca(settings)? } else { None };
-    let ca = ca.as_ref().map(config::FileText::expose);
-    let Settings { tracing_protocol, tracing_compression, tracing_timeout, .. } = settings;
-    Transport::new(*tracing_protocol, endpoint, ca, *tracing_compression, *tracing_timeout)
-}
-
-fn ca(settings: &Settings) -> Result<Option<config::FileText>> {
-    let Some(path) = &settings.tracing_ca else { return Ok(None) };
-    config::read_small(path).map(Some).map_err(|error| anyhow!("tracing.ca: {error}"))
 }

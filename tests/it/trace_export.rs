@@ -133,12 +133,12 @@ async fn a_collector_is_verified_with_the_ca_that_is_set() {
     let (authority, other) = (Authority::new(), Authority::new());
     let pair = authority.server(Dates::Good);
     for protocol in ["grpc", "http/protobuf"] {
-        let receiver = match protocol {
-            "grpc" => Receiver::grpc(Some(&pair)).await,
-            _ => Receiver::http("/v1/traces", Some(&pair)).await,
-        };
         // By another authority nothing arrives, and calls do not care.
         for (ca, arrives) in [(&other, false), (&authority, true)] {
+            let receiver = match protocol {
+                "grpc" => Receiver::grpc(Some(&pair)).await,
+                _ => Receiver::http("/v1/traces", Some(&pair)).await,
+            };
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("ca.pem");
             fs::write(&file, &ca.pem).unwrap();
@@ -153,6 +153,12 @@ async fn a_collector_is_verified_with_the_ca_that_is_set() {
                 let log = async || log_of(folder.path()).contains("cannot export spans");
                 eventually("it is logged", log).await;
                 assert!(receiver.received.spans().is_empty());
+                // What was not taken is sent again, by what the file holds then.
+                fs::write(&file, "no certificate").unwrap();
+                let log = async || log_of(folder.path()).contains("keeping the previous version");
+                eventually("it is logged", log).await;
+                fs::write(&file, &authority.pem).unwrap();
+                receiver.spans_with(ALLOW).await;
             }
             assert!(process.stop().await.success());
         }
