@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -18,8 +19,9 @@ const patience = 60 * time.Second
 // A bench is what one case runs on: its programs, and where they write.
 type bench struct {
 	programs
-	began     time.Time
-	directory string
+	began          time.Time
+	directory      string
+	proxiesStarted int
 
 	lock      sync.Mutex
 	processes []*process
@@ -47,6 +49,14 @@ func (b *bench) try(run func(*bench)) (why string) {
 	}()
 	run(b)
 	return ""
+}
+
+// begin with a breakerd of these settings, a dependency, and some proxies in front of it.
+func (b *bench) begin(settings string, first behaviour, count int, of plan) (*breakerd, *dependency, []*proxy) {
+	server := b.breakerd(settings)
+	dependency := b.dependency(first)
+	of.dependency = dependency.port
+	return server, dependency, b.proxies(count, server, of)
 }
 
 func (b *bench) fail(format string, arguments ...any) {
@@ -137,6 +147,15 @@ func (b *bench) startWith(environment []string, name, program string, arguments 
 	defer b.lock.Unlock()
 	b.processes = append(b.processes, started)
 	return started
+}
+
+// run a program to its end, with these variables of the environment too, and give what it prints.
+func (b *bench) run(environment []string, program string, arguments ...string) string {
+	process := b.startWith(environment, fmt.Sprintf("run-%d", time.Now().UnixNano()), program, arguments...)
+	<-process.ended
+	b.check(process.command.ProcessState.Success(), "%s %s: %s", filepath.Base(program), strings.Join(arguments, " "), process.lastLines())
+	printed, _ := os.ReadFile(process.log)
+	return string(printed)
 }
 
 // kill ends it at once, as `kill -9` does, and waits for its end.

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +18,8 @@ type breakerd struct {
 	name, config string
 	environment  []string
 	grpc, http   int
+	// variables of the environment of its command line: how it authenticates, and whom it trusts
+	access []string
 }
 
 // breakerd starts one with these settings. `text` is TOML, with [circuit_breaker] open: keys of it can stand first.
@@ -30,9 +32,7 @@ func (b *bench) breakerd(text string) *breakerd {
 // replicas starts some on one database.
 func (b *bench) replicas(count int, text string) []*breakerd {
 	database := fmt.Sprintf("envoy_%d", time.Now().UnixNano())
-	create := b.start("createdb", "psql", b.programs.postgres, "-qc", "CREATE DATABASE "+database)
-	<-create.ended
-	b.check(create.command.ProcessState.Success(), "create a database: %s", create.lastLines())
+	b.run(nil, "psql", b.programs.postgres, "-qc", "CREATE DATABASE "+database)
 	url := b.programs.postgres[:strings.LastIndex(b.programs.postgres, "/")+1] + database
 	servers := make([]*breakerd, count)
 	for index := range servers {
@@ -46,13 +46,16 @@ func (b *bench) replicas(count int, text string) []*breakerd {
 
 func (b *bench) newBreakerd(name, text string) *breakerd {
 	server := &breakerd{bench: b, name: name, config: filepath.Join(b.directory, "breakerd.toml"), grpc: b.freePort(), http: b.freePort()}
+	server.configure(text)
+	return server
+}
+
+// configure it from its next start on
+func (s *breakerd) configure(text string) {
 	if !strings.Contains(text, "[envoy]") {
 		text += "\n[envoy]\nenabled = true\n"
 	}
-	if err := os.WriteFile(server.config, []byte("[circuit_breaker]\n"+text), 0o600); err != nil {
-		b.fail("write breakerd.toml: %v", err)
-	}
-	return server
+	s.bench.write(s.config, []byte("[circuit_breaker]\n"+text))
 }
 
 func (s *breakerd) start() {
@@ -149,10 +152,71 @@ func (s *breakerd) state(service string) breakerState {
 	return breakerState(s.metrics()[fmt.Sprintf(`circuit_breaker_state{service=%q,name=%q}`, service, service)])
 }
 
+// checks that were answered with this code of gRPC
+func (s *breakerd) checks(code string) int {
+	return s.calls("envoy.service.auth.v3.Authorization", "Check", code)
+}
+
+// logStreams that ended with this code of gRPC
+func (s *breakerd) logStreams(code string) int {
+	return s.calls("envoy.service.accesslog.v3.AccessLogService", "StreamAccessLogs", code)
+}
+
+func (s *breakerd) calls(service, method, code string) int {
+	return int(s.metrics()[fmt.Sprintf(`breakerd_grpc_calls_total{service=%q,method=%q,code=%q}`, service, method, code)])
+}
+
+// refused requests, by the reason
+func (s *breakerd) refused(reason string) int {
+	return int(s.metrics()[fmt.Sprintf(`breakerd_access_refused_total{protocol="grpc",reason=%q}`, reason)])
+}
+
+func (s *breakerd) failedHandshakes() int {
+	return int(s.metrics()[`breakerd_tls_handshake_errors_total{protocol="grpc"}`])
+}
+
+// entries of access logs that came, by what became of them
+func (s *breakerd) entries() map[string]int {
+	entries := map[string]int{}
+	for metric, value := range s.metrics() {
+		result, found := strings.CutPrefix(metric, `breakerd_envoy_log_entries_total{result="`)
+		if found && value > 0 {
+			entries[strings.TrimSuffix(result, `"}`)] = int(value)
+		}
+	}
+	return entries
+}
+
+// knows says whether a token is one of a client, whatever it may do.
+func (s *breakerd) knows(token string) bool {
+	reply := overHTTP2().callWith("http://"+loopback(s.grpc)+"/breakerd.v1.OperationsService/ListBreakers", http.Header{"Authorization": {"Bearer " + token}}, nil)
+	s.bench.check(reply.grpcStatus != "", "list the breakers: %v", reply)
+	return reply.grpcStatus != "16"
+}
+
+// A transition is what the tests read of one in the history.
+type transition struct {
+	To     string `json:"toState"`
+	Class  string `json:"errorClass"`
+	Caller string
+}
+
+// history of the default breaker of a service, from its newest transition on
+func (s *breakerd) history(service string) []transition {
+	var history []transition
+	for line := range strings.Lines(s.run("history", service, "--json")) {
+		var read transition
+		err := json.Unmarshal([]byte(line), &read)
+		s.bench.check(err == nil, "a line of the history: %s", line)
+		history = append(history, read)
+	}
+	return history
+}
+
 // command runs one of the command line's that takes a reason.
-func (s *breakerd) command(arguments ...string) {
-	name := fmt.Sprintf("command-%d", time.Now().UnixNano())
-	process := s.bench.start(name, s.bench.programs.breakerd, append(arguments, "--reason", "suite", "--address", fmt.Sprintf("127.0.0.1:%d", s.grpc))...)
-	<-process.ended
-	s.bench.check(process.command.ProcessState.Success(), "breakerd %s: %s", strings.Join(arguments, " "), process.lastLines())
+func (s *breakerd) command(arguments ...string) { s.run(append(arguments, "--reason", "suite")...) }
+
+// run a command of the command line, and give what it prints.
+func (s *breakerd) run(arguments ...string) string {
+	return s.bench.run(s.access, s.bench.programs.breakerd, append(arguments, "--address", loopback(s.grpc))...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -67,9 +68,26 @@ func (c *client) get(url string) reply {
 	return c.send(context.Background(), http.MethodGet, url, nil, nil)
 }
 
+// serves sends so many requests, one after the other, and each is served.
+func (b *bench) serves(client *client, proxy *proxy, count int) {
+	for range count {
+		reply := client.get(proxy.url("/"))
+		b.check(reply.code == http.StatusOK, "a request was not served: %v", reply)
+	}
+}
+
 // call of a gRPC method with an empty message
-func (c *client) call(url string) reply {
-	return c.send(context.Background(), http.MethodPost, url, frame(nil), http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}})
+func (c *client) call(url string) reply { return c.callWith(url, nil, nil) }
+
+// callWith these headers, which may be nil, and messages
+func (c *client) callWith(url string, header http.Header, messages ...[]byte) reply {
+	sent := http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}
+	maps.Copy(sent, header)
+	var frames []byte
+	for _, message := range messages {
+		frames = append(frames, frame(message)...)
+	}
+	return c.send(context.Background(), http.MethodPost, url, frames, sent)
 }
 
 // frame of a gRPC message

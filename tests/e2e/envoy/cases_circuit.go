@@ -7,28 +7,24 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"sync/atomic"
 )
 
-// untilOpen sends requests that fail until one is rejected, and gives that reply.
+// untilOpen sends requests that fail until one is rejected by an open circuit, and gives that reply.
 func (b *bench) untilOpen(client *client, url string) reply {
 	var last reply
 	b.until("a request is rejected", func() bool {
 		last = client.get(url)
 		b.check(last.code != 0, "no reply: %s", last.body)
-		return last.rejectedBy() != ""
+		return last.rejectedBy() == "OPEN"
 	})
 	return last
 }
 
 func dies(b *bench) {
-	server := b.breakerd("default_failure_threshold = 5\ndefault_timeout_seconds = 3600")
-	dependency := b.dependency(answers(200))
-	proxies := b.proxies(2, server, plan{dependency: dependency.port})
+	server, dependency, proxies := b.begin("default_failure_threshold = 5\ndefault_timeout_seconds = 3600", answers(200), 2, plan{})
 	client := overHTTP1()
 	for _, proxy := range proxies {
-		reply := client.get(proxy.url("/"))
-		b.check(reply.code == 200, "a request to a dependency that works: %v", reply)
+		b.serves(client, proxy, 1)
 	}
 
 	// The second proxy sees none of the failures.
@@ -63,7 +59,7 @@ func dies(b *bench) {
 	dependency.behaves(answers(200))
 	server.command("reset", "dependency")
 	for _, proxy := range proxies {
-		b.check(client.get(proxy.url("/")).code == 200, "rejected after a reset")
+		b.serves(client, proxy, 1)
 	}
 	server.command("override", "set", "dependency", "forced-open")
 	for _, proxy := range proxies {
@@ -72,65 +68,44 @@ func dies(b *bench) {
 	}
 }
 
+// recovering are settings of a circuit that is open for a second, and that so many probes close, all of which may be in flight.
+func recovering(probes int) string {
+	return fmt.Sprintf("default_failure_threshold = 3\ndefault_timeout_seconds = 1\ndefault_success_threshold = %d\npermitted_number_of_calls_in_half_open_state = %d", probes, probes)
+}
+
 func recovers(b *bench) {
 	const probes = 3
-	server := b.breakerd(fmt.Sprintf("default_failure_threshold = 3\ndefault_timeout_seconds = 1\ndefault_success_threshold = %d\npermitted_number_of_calls_in_half_open_state = %d", probes, probes))
-	dependency := b.dependency(answers(500))
-	proxies := b.proxies(2, server, plan{dependency: dependency.port})
+	server, dependency, proxies := b.begin(recovering(probes), answers(500), 2, plan{})
 	b.untilOpen(overHTTP1(), proxies[0].url("/"))
+	openings := server.openings("dependency")
 
 	// From now on the dependency holds what it gets, so that whatever is let through is in flight at once.
 	released := make(chan struct{})
-	dependency.behaves(holds(released))
-	var rejected, served atomic.Int64
-	done := make(chan struct{})
-	var clients sync.WaitGroup
-	for index := range 16 {
-		clients.Go(func() {
-			client := overHTTP1()
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				switch reply := client.get(proxies[index%2].url("/")); {
-				case reply.rejectedBy() == "HALF_OPEN":
-					rejected.Add(1)
-				case reply.code == 200:
-					served.Add(1)
-				}
-			}
-		})
-	}
-	stop := sync.OnceFunc(func() { close(done); clients.Wait() })
 	release := sync.OnceFunc(func() { close(released) })
-	b.onCleanUp(func() { release(); stop() })
+	b.onCleanUp(release)
+	dependency.behaves(holds(released))
+	crowd := b.crowd(16, proxies)
 	b.until("the probes are in flight", func() bool { return dependency.counted().running == probes })
-	before := rejected.Load()
-	b.until("200 more are rejected beside them", func() bool { return rejected.Load() > before+200 })
+	crowd.isRejected(200)
 	counted := dependency.counted()
 	b.check(counted.peak == probes && counted.calls == probes, "%d probes were permitted, and the dependency saw %d, %d at a time", probes, counted.calls, counted.peak)
-	b.check(served.Load() == 0, "%d were served while the dependency held all", served.Load())
+	b.check(crowd.served.Load() == 0, "%d were served while the dependency held all", crowd.served.Load())
 
 	release()
 	b.until("the circuit is closed", func() bool { return server.state("dependency") == closed })
-	b.until("the clients of both proxies are served", func() bool { return served.Load() > 100 })
-	stop()
-	b.check(server.openings("dependency") == 1, "it opened %d times", server.openings("dependency"))
+	b.until("the clients of both proxies are served", func() bool { return crowd.served.Load() > 100 })
+	crowd.stop()
+	b.check(server.openings("dependency") == openings, "it opened again, for the %d. time", server.openings("dependency"))
 }
 
 func leaves(b *bench) {
 	// A probe that is not reported would keep its place for an hour.
-	server := b.breakerd("default_failure_threshold = 3\ndefault_timeout_seconds = 1\ndefault_success_threshold = 1\nhalf_open_permit_timeout = 3600")
-	dependency := b.dependency(answers(500))
-	proxies := b.proxies(2, server, plan{dependency: dependency.port})
+	server, dependency, proxies := b.begin("default_failure_threshold = 3\ndefault_timeout_seconds = 1\ndefault_success_threshold = 1\nhalf_open_permit_timeout = 3600", answers(500), 2, plan{})
 	client := overHTTP1()
 	b.untilOpen(client, proxies[0].url("/"))
+	openings := server.openings("dependency")
 
-	never := make(chan struct{})
-	b.onCleanUp(func() { close(never) })
-	dependency.behaves(holds(never))
+	dependency.behaves(hangs)
 	leaving, leave := context.WithCancel(context.Background())
 	defer leave()
 	gone := make(chan struct{})
@@ -152,5 +127,5 @@ func leaves(b *bench) {
 	b.until("the circuit is closed", func() bool { return server.state("dependency") == closed })
 	counted := server.outcomes("dependency")
 	b.check(counted.ignored == 1, "%d outcomes were ignored: %+v", counted.ignored, counted)
-	b.check(server.openings("dependency") == 1, "it opened %d times", server.openings("dependency"))
+	b.check(server.openings("dependency") == openings, "it opened again, for the %d. time", server.openings("dependency"))
 }

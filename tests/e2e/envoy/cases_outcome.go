@@ -7,19 +7,10 @@ import (
 )
 
 func retries(b *bench) {
-	server := b.breakerd("default_failure_threshold = 3\ndefault_timeout_seconds = 3600")
-	// The third attempt of each request succeeds.
-	dependency := b.dependency(func(call int, w http.ResponseWriter, _ *http.Request) {
-		if call%3 != 0 {
-			w.WriteHeader(500)
-		}
-	})
-	proxies := b.proxies(1, server, plan{dependency: dependency.port, route: "timeout: 60s, retry_policy: { retry_on: 5xx, num_retries: 2 }"})
+	server, dependency, proxies := b.begin("default_failure_threshold = 3\ndefault_timeout_seconds = 3600", inTurn(answers(500), answers(500), answers(200)), 1,
+		plan{route: "timeout: 60s, retry_policy: { retry_on: 5xx, num_retries: 2 }"})
 	client := overHTTP1()
-	for range 5 {
-		reply := client.get(proxies[0].url("/"))
-		b.check(reply.code == 200, "a request whose third attempt succeeds: %v", reply)
-	}
+	b.serves(client, proxies[0], 5)
 	b.check(dependency.counted().calls == 15, "5 requests of 3 attempts reached the dependency %d times", dependency.counted().calls)
 	b.until("there are 5 outcomes", func() bool { return server.outcomes("dependency") == outcomes{successful: 5} })
 
@@ -30,27 +21,10 @@ func retries(b *bench) {
 	b.until("three failures have opened the circuit", func() bool { return server.state("dependency") == open })
 	b.check(server.outcomes("dependency") == outcomes{successful: 5, failed: 3}, "%+v", server.outcomes("dependency"))
 	b.check(dependency.counted().calls == 9, "3 requests of 3 attempts reached the dependency %d times", dependency.counted().calls)
-
-	// Hedging: a second attempt goes out while the first one still hangs.
-	server.command("reset", "dependency")
-	never := make(chan struct{})
-	b.onCleanUp(func() { close(never) })
-	dependency.behaves(func(call int, w http.ResponseWriter, r *http.Request) {
-		if call == 1 {
-			holds(never)(call, w, r)
-		}
-	})
-	hedged := b.proxies(1, server, plan{dependency: dependency.port,
-		route: "timeout: 60s, retry_policy: { retry_on: 5xx, num_retries: 1, per_try_timeout: 0.2s }, hedge_policy: { hedge_on_per_try_timeout: true }"})
-	reply := client.get(hedged[0].url("/"))
-	b.check(reply.code == 200 && dependency.counted().calls == 2, "a hedged request: %v, in %d attempts", reply, dependency.counted().calls)
-	b.until("both attempts are one outcome", func() bool { return server.outcomes("dependency") == outcomes{successful: 6, failed: 3} })
 }
 
 func grpcStatus(b *bench) {
-	server := b.breakerd("default_failure_threshold = 4\ndefault_timeout_seconds = 3600")
-	dependency := b.dependency(answersGrpc(0, false))
-	proxies := b.proxies(1, server, plan{dependency: dependency.port, http2: true})
+	server, dependency, proxies := b.begin("default_failure_threshold = 4\ndefault_timeout_seconds = 3600", answersGrpc(0, false), 1, plan{http2: true})
 	client, method := overHTTP2(), proxies[0].url("/shop.Orders/Get")
 
 	reply := client.call(method)
@@ -141,8 +115,6 @@ func tcpConnections(b *bench) {
 
 // flags shows the class of each failure, by services that count only one class: others are successes then.
 func flags(b *bench) {
-	never := make(chan struct{})
-	b.onCleanUp(func() { close(never) })
 	nobody := b.freePort()
 	kinds := []struct {
 		class     string
@@ -150,7 +122,7 @@ func flags(b *bench) {
 		http2     bool
 		code      int
 	}{
-		{"upstream_request_timeout", holds(never), false, 504},
+		{"upstream_request_timeout", hangs, false, 504},
 		{"upstream_connection_failure", nil, false, 503},
 		{"upstream_connection_termination", resets, false, 503},
 		{"upstream_remote_reset", func(int, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, true, 503},

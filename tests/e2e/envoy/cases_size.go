@@ -13,15 +13,14 @@ import (
 
 func routes(b *bench) {
 	const count = 500
-	server := b.breakerd("default_failure_threshold = 1\ndefault_timeout_seconds = 3600\n[envoy]\nenabled = true\n[metrics]\nbreakers_with_own_series = 1000")
 	// Every second route fails: the path says which.
-	dependency := b.dependency(func(_ int, w http.ResponseWriter, r *http.Request) {
+	asRouted := func(_ int, w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/bad") {
 			w.WriteHeader(500)
 		}
-	})
-	proxy := b.proxies(1, server, plan{dependency: dependency.port, routes: count})[0]
-	client := overHTTP1()
+	}
+	server, dependency, proxies := b.begin("default_failure_threshold = 1\ndefault_timeout_seconds = 3600\n[envoy]\nenabled = true\n[metrics]\nbreakers_with_own_series = 1000", asRouted, 1, plan{routes: count})
+	proxy, client := proxies[0], overHTTP1()
 	url := func(route int) string {
 		return proxy.url(fmt.Sprintf("/r%d/%s", route, [...]string{"good", "bad"}[route%2]))
 	}
@@ -63,14 +62,12 @@ func routes(b *bench) {
 }
 
 func load(b *bench) {
-	server := b.breakerd("default_failure_threshold = 1000000")
-	// One of ten fails.
-	dependency := b.dependency(func(call int, w http.ResponseWriter, _ *http.Request) {
+	oneOfTenFails := func(call int, w http.ResponseWriter, _ *http.Request) {
 		if call%10 == 0 {
 			w.WriteHeader(500)
 		}
-	})
-	proxies := b.proxies(2, server, plan{dependency: dependency.port})
+	}
+	server, dependency, proxies := b.begin("default_failure_threshold = 1000000", oneOfTenFails, 2, plan{})
 	began := time.Now()
 	end := began.Add(time.Duration(*seconds) * time.Second)
 	var turns, sent, good, bad, other atomic.Int64

@@ -73,6 +73,13 @@ func answers(code int) behaviour {
 	return func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
+// inTurn behaves as the first one to the first request, as the second one to the second, and so on.
+func inTurn(behaviours ...behaviour) behaviour {
+	return func(call int, w http.ResponseWriter, r *http.Request) {
+		behaviours[(call-1)%len(behaviours)](call, w, r)
+	}
+}
+
 // holds requests until `released` is closed, and then answers 200. A client that goes away is not waited for.
 func holds(released <-chan struct{}) behaviour {
 	return func(_ int, w http.ResponseWriter, r *http.Request) {
@@ -83,6 +90,9 @@ func holds(released <-chan struct{}) behaviour {
 		}
 	}
 }
+
+// hangs until its client goes away
+var hangs = holds(nil)
 
 // resets the connection before an answer
 func resets(_ int, w http.ResponseWriter, _ *http.Request) {

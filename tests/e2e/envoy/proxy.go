@@ -2,8 +2,8 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"text/template"
@@ -24,23 +24,39 @@ type plan struct {
 	routes int
 	// of the route to the dependency, in YAML
 	route string
+	// what it asks of the certificate of breakerd; nil: it speaks without TLS
+	tls *peer
+	// sent with checks, and with the log
+	checkToken, logToken string
+	// file of a secret whose value is sent with both, and that is read again when it is replaced
+	credential string
 	// leave out the checks, or the log, for comparison
 	noChecks, noLog bool
 }
 
 // A proxy is an Envoy that runs.
 type proxy struct {
-	process   *process
-	http, tcp int
+	bench            *bench
+	process          *process
+	http, tcp, admin int
 }
 
 // url of a path at the proxy
 func (p *proxy) url(path string) string { return "http://" + loopback(p.http) + path }
 
+// statistic is what the proxy counts under a name, 0 unless it has counted.
+func (p *proxy) statistic(name string) int {
+	reply := overHTTP1().get("http://" + loopback(p.admin) + "/stats?filter=^" + regexp.QuoteMeta(name) + "$")
+	p.bench.check(reply.code == 200, "read statistics of a proxy: %v", reply)
+	_, value, _ := strings.Cut(strings.TrimSpace(reply.body), ": ")
+	count, _ := strconv.Atoi(value)
+	return count
+}
+
 func (b *bench) proxies(count int, server *breakerd, of plan) []*proxy {
 	started := make([]*proxy, count)
 	for index := range started {
-		started[index] = b.proxy("proxy-"+strconv.Itoa(index), server, of)
+		started[index] = b.proxy(server, of)
 	}
 	for _, proxy := range started {
 		b.until("a proxy listens", func() bool {
@@ -51,8 +67,10 @@ func (b *bench) proxies(count int, server *breakerd, of plan) []*proxy {
 	return started
 }
 
-func (b *bench) proxy(name string, server *breakerd, of plan) *proxy {
-	proxy := &proxy{http: b.freePort(), tcp: b.freePort()}
+func (b *bench) proxy(server *breakerd, of plan) *proxy {
+	name := fmt.Sprintf("proxy-%d", b.proxiesStarted)
+	b.proxiesStarted++
+	proxy := &proxy{bench: b, http: b.freePort(), tcp: b.freePort(), admin: b.freePort()}
 	servers := map[string][]int{"breakerd": append([]int{server.grpc}, of.replicas...), "log": {of.log}}
 	if of.log == 0 {
 		servers["log"] = servers["breakerd"]
@@ -65,16 +83,15 @@ func (b *bench) proxy(name string, server *breakerd, of plan) *proxy {
 	}
 	config := &strings.Builder{}
 	err := proxyConfig.Execute(config, map[string]any{
-		"Name": name, "HTTP": proxy.http, "TCP": proxy.tcp, "Dependency": of.dependency, "HTTP2": of.http2, "Checks": !of.noChecks, "Logs": !of.noLog,
+		"Name": name, "HTTP": proxy.http, "TCP": proxy.tcp, "Admin": proxy.admin, "Dependency": of.dependency, "HTTP2": of.http2, "Checks": !of.noChecks, "Logs": !of.noLog,
 		"Servers": servers, "Check": fmt.Sprintf("%.3fs", float64(of.checkMs)/1000), "Routes": make([]struct{}, of.routes), "Route": of.route,
+		"TLS": of.tls.transportSocket(), "CheckToken": metadata(of.checkToken), "LogToken": metadata(of.logToken), "Credential": of.credential,
 	})
 	if err != nil {
 		b.fail("fill in the configuration of a proxy: %v", err)
 	}
 	file := filepath.Join(b.directory, name+".yaml")
-	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
-		b.fail("write the configuration of a proxy: %v", err)
-	}
+	b.write(file, []byte(config.String()))
 	proxy.process = b.start(name, b.programs.envoy, "--config-path", file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
 	return proxy
 }
@@ -85,6 +102,7 @@ node:
   id: {{.Name}}
   cluster: suite
   metadata: { breakerd: { breakerd_service: dependency } }
+admin: { address: { socket_address: { address: 127.0.0.1, port_value: {{.Admin}} } } }
 static_resources:
   listeners:
   - address: { socket_address: { address: 127.0.0.1, port_value: {{.HTTP}} } }
@@ -103,7 +121,7 @@ static_resources:
                 log_name: breakerd
                 transport_api_version: V3
                 buffer_flush_interval: 0.05s
-                grpc_service: { envoy_grpc: { cluster_name: log } }
+                grpc_service: { envoy_grpc: { cluster_name: log }{{.LogToken}} }
               additional_response_headers_to_log: [retry-after, grpc-status]
               additional_response_trailers_to_log: [grpc-status]
 {{- end}}
@@ -115,7 +133,7 @@ static_resources:
               transport_api_version: V3
               failure_mode_allow: true
               allowed_headers: { patterns: [{ exact: content-type }, { exact: x-request-id }] }
-              grpc_service: { timeout: {{.Check}}, envoy_grpc: { cluster_name: breakerd } }
+              grpc_service: { timeout: {{.Check}}, envoy_grpc: { cluster_name: breakerd }{{.CheckToken}} }
 {{- end}}
           - name: envoy.filters.http.router
             typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
@@ -150,7 +168,7 @@ static_resources:
           transport_api_version: V3
           failure_mode_allow: true
           bootstrap_metadata_labels_key: breakerd
-          grpc_service: { timeout: {{.Check}}, envoy_grpc: { cluster_name: breakerd } }
+          grpc_service: { timeout: {{.Check}}, envoy_grpc: { cluster_name: breakerd }{{.CheckToken}} }
       - name: envoy.filters.network.tcp_proxy
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
@@ -167,7 +185,7 @@ static_resources:
                 log_name: breakerd
                 transport_api_version: V3
                 buffer_flush_interval: 0.05s
-                grpc_service: { envoy_grpc: { cluster_name: log } }
+                grpc_service: { envoy_grpc: { cluster_name: log }{{.LogToken}} }
   clusters:
   - name: dependency
     connect_timeout: 5s
@@ -185,6 +203,22 @@ static_resources:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: { http2_protocol_options: {} }
+{{- with $.Credential}}
+        http_filters:
+        - name: envoy.filters.http.credential_injector
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.credential_injector.v3.CredentialInjector
+            credential:
+              name: envoy.http.injected_credentials.generic
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.http.injected_credentials.generic.v3.Generic
+                credential: { name: breakerd, sds_config: { path_config_source: { path: {{.}} } } }
+        - name: envoy.filters.http.upstream_codec
+          typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec }
+{{- end}}
+{{- with $.TLS}}
+    transport_socket: {{.}}
+{{- end}}
     load_assignment:
       cluster_name: {{$name}}
       endpoints:

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"time"
+)
+
+// Two attempts: the second one goes out when the first one has not answered in 0.2 s, and then both go on.
+const hedged = "retry_policy: { retry_on: 5xx, num_retries: 1, per_try_timeout: 0.2s }, hedge_policy: { hedge_on_per_try_timeout: true }"
+
+func hedges(b *bench) {
+	server := b.breakerd("default_failure_threshold = 3\ndefault_timeout_seconds = 3600")
+	dependency := b.dependency(answers(200))
+	patient := b.proxies(1, server, plan{dependency: dependency.port, route: "timeout: 60s, " + hedged})[0]
+	hasty := b.proxies(1, server, plan{dependency: dependency.port, route: "timeout: 2s, " + hedged})[0]
+	client := overHTTP1()
+	var expected outcomes
+	for index, request := range []struct {
+		first     string
+		proxy     *proxy
+		behaviour behaviour
+		code      int
+	}{
+		{"hangs, and the second one answers", patient, inTurn(hangs, answers(200)), 200},
+		{"fails, and the second one answers", patient, inTurn(answers(500), answers(200)), 200},
+		{"fails, and so does the second one", patient, answers(500), 500},
+		// Envoy waits for the first one for as long as the route may take.
+		{"hangs, and the second one fails", hasty, inTurn(hangs, answers(500)), 504},
+		{"hangs, and so does the second one", hasty, hangs, 504},
+	} {
+		dependency.behaves(request.behaviour)
+		began := time.Now()
+		reply := client.get(request.proxy.url("/"))
+		took := time.Since(began).Seconds()
+		b.check(reply.code == request.code && reply.rejectedBy() == "", "the first attempt %s: %v", request.first, reply)
+		b.check(dependency.counted().calls == 2, "the first attempt %s: %d attempts reached the dependency", request.first, dependency.counted().calls)
+		if reply.code == 200 {
+			expected.successful++
+		} else {
+			expected.failed++
+		}
+		b.until("both attempts are one outcome of one entry", func() bool {
+			return server.outcomes("dependency") == expected && server.entries()["recorded"] == index+1
+		})
+		b.check(server.checks("OK") == index+1, "%d requests are %d checks", index+1, server.checks("OK"))
+		if index == 0 {
+			// Of the attempt that answered: that the request waited for another one before is not in the log.
+			logged := server.metrics()[`circuit_breaker_call_duration_seconds_sum{service="dependency"}`]
+			b.check(logged > 0 && logged < took-0.15, "a request of two attempts took %f s, and %f s in the log", took, logged)
+		}
+	}
+	b.check(server.state("dependency") == open, "three failures have not opened the circuit")
+	dependency.behaves(answers(200))
+	b.check(client.get(patient.url("/")).rejectedBy() == "OPEN" && dependency.counted().calls == 0, "a hedged request passed an open circuit")
+}
