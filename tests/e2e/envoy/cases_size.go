@@ -149,3 +149,24 @@ func example(b *bench) {
 		return server.state("payments") == closed
 	})
 }
+
+func virtualHost(b *bench) {
+	server := b.breakerd("default_failure_threshold = 3\ndefault_timeout_seconds = 3600")
+	dependency := b.dependency(answers(500))
+	proxy := b.proxies(1, server, plan{dependency: dependency.port, onlyLocalhost: true})[0]
+	client := overHTTP1()
+	guarded := fmt.Sprintf("http://localhost:%d/", proxy.http)
+	b.untilOpen(client, guarded)
+	reached := dependency.counted().calls
+	for range 5 {
+		reply := client.get(proxy.url("/"))
+		b.check(reply.code == 500 && reply.rejectedBy() == "", "a request to the host without a breaker: %v", reply)
+		reply = client.get(guarded)
+		b.check(reply.rejectedBy() == "OPEN", "a request to the host with a breaker: %v", reply)
+	}
+	b.check(dependency.counted().calls == reached+5, "%d requests reached the dependency, of 5 that could", dependency.counted().calls-reached)
+	b.until("the rejected requests are counted, and no outcome of the other host", func() bool {
+		counted := server.outcomes("dependency")
+		return counted.rejected >= 6 && counted.failed+counted.late == reached
+	})
+}

@@ -40,6 +40,7 @@ var cases = []testCase{
 	{"rotated", "a proxy takes a new token while it runs", tokenRotated},
 	{"replicas", "two replicas are one breaker: checks spread, and outcomes count wherever they are logged", replicas},
 	{"routes", "a proxy with 500 routes has 500 breakers", routes},
+	{"host", "a filter that is disabled, and enabled for a virtual host, checks requests to that host only", virtualHost},
 	{"load", "under load each request that was served is one outcome", load},
 	{"example", "examples/envoy runs as it stands", example},
 }

@@ -30,6 +30,8 @@ type plan struct {
 	checkToken, logToken string
 	// file of a secret whose value is sent with both, and that is read again when it is replaced
 	credential string
+	// check requests to localhost only, by a filter that is disabled elsewhere: what an EnvoyFilter of Istio makes
+	onlyLocalhost bool
 	// leave out the checks, or the log, for comparison
 	noChecks, noLog bool
 }
@@ -86,6 +88,7 @@ func (b *bench) proxy(server *breakerd, of plan) *proxy {
 		"Name": name, "HTTP": proxy.http, "TCP": proxy.tcp, "Admin": proxy.admin, "Dependency": of.dependency, "HTTP2": of.http2, "Checks": !of.noChecks, "Logs": !of.noLog,
 		"Servers": servers, "Check": fmt.Sprintf("%.3fs", float64(of.checkMs)/1000), "Routes": make([]struct{}, of.routes), "Route": of.route,
 		"TLS": of.tls.transportSocket(), "CheckToken": metadata(of.checkToken), "LogToken": metadata(of.logToken), "Credential": of.credential,
+		"OnlyLocalhost": of.onlyLocalhost,
 	})
 	if err != nil {
 		b.fail("fill in the configuration of a proxy: %v", err)
@@ -128,6 +131,7 @@ static_resources:
           http_filters:
 {{- if .Checks}}
           - name: envoy.filters.http.ext_authz
+            disabled: {{.OnlyLocalhost}}
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
               transport_api_version: V3
@@ -139,6 +143,15 @@ static_resources:
             typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
           route_config:
             virtual_hosts:
+{{- if .OnlyLocalhost}}
+            - name: localhost
+              domains: ["localhost:{{.HTTP}}"]
+              routes: [{ match: { prefix: / }, route: { cluster: dependency } }]
+              typed_per_filter_config:
+                envoy.filters.http.ext_authz:
+                  "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                  check_settings: { context_extensions: { breakerd_service: dependency } }
+{{- end}}
             - name: all
               domains: ["*"]
               routes:
@@ -152,7 +165,7 @@ static_resources:
 {{- end}}
               - match: { prefix: / }
                 route: { cluster: dependency, {{.Route}} }
-{{- if .Checks}}
+{{- if and .Checks (not .OnlyLocalhost)}}
                 typed_per_filter_config:
                   envoy.filters.http.ext_authz:
                     "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
