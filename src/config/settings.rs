@@ -306,12 +306,13 @@ settings! {
     /// breaker of the service.
     envoy_name: NameTemplate = "envoy.name", "BREAKERD_ENVOY_NAME", None,
         "" or "the default breaker of the service", ValueKind::NameTemplate;
-    /// HTTP status of a request that is denied.
+    /// HTTP status of a request that is denied. A gRPC client gets UNAVAILABLE whatever it is.
     envoy_denied_status: u32 = "envoy.denied_status", "BREAKERD_ENVOY_DENIED_STATUS", None,
         "503", ValueKind::Count { min: 400, max: 599 };
     /// Whether the response to a request that is denied has a body, in JSON.
     envoy_denied_body: bool = "envoy.denied_body", "BREAKERD_ENVOY_DENIED_BODY", None, "true", ValueKind::Flag;
-    /// Header with the permit that an allowed request gets on its way to the service.
+    /// Header with the permit, in base64, that an allowed request gets on its way to the service. With it the service can report the
+    /// outcome itself.
     envoy_permit_header: Option<RequestHeader> = "envoy.permit_header", "BREAKERD_ENVOY_PERMIT_HEADER", None,
         "" or "none", ValueKind::Header;
     /// Lowest level that is logged, and levels of modules, such as `info,breakerd=debug`.

@@ -199,13 +199,20 @@ async fn without_a_body_no_client_is_told_the_name_of_the_service() {
         proxy.tell(&allowed, 500, ResponseFlags::default()).await;
     }
     counted(&process, "recorded", 2).await;
-    for (content_type, body) in [("text/html", ""), ("application/grpc", "circuit breaker is OPEN")] {
+    // Envoy makes UNAVAILABLE of 503 only; gRPC-Web is HTTP to it.
+    let of_grpc = "circuit breaker is OPEN";
+    for (content_type, code, body) in [
+        ("text/html", 429, ""),
+        ("application/grpc", 503, of_grpc),
+        ("application/grpc+proto", 503, of_grpc),
+        ("application/grpc-web+proto", 429, ""),
+    ] {
         let mut call = request("shop", &route);
         let http = call.request.as_mut().unwrap().http.as_mut().unwrap();
         http.headers.insert("content-type".to_owned(), content_type.to_owned());
         let response = proxy.check(call).await.unwrap();
         let denied = denied(&response);
-        assert_eq!((denied.status.as_ref().unwrap().code, &*denied.body), (429, body));
+        assert_eq!((denied.status.as_ref().unwrap().code, &*denied.body), (code, body), "{content_type}");
         assert!(!format!("{response:?}").contains("secret"), "{response:?}");
     }
 }

@@ -40,6 +40,9 @@ use crate::engine::Allowed;
 const SERVICE: &str = "breakerd_service";
 const NAME: &str = "breakerd_name";
 
+/// The code that Envoy translates to UNAVAILABLE for a client of gRPC.
+const GRPC_DENIED_STATUS: u32 = 503;
+
 /// Bytes of a caller's label.
 const CALLER_BYTES_MAX: usize = 256;
 
@@ -128,7 +131,9 @@ impl Checks {
             })
             .to_string();
         }
-        let code = i32::try_from(self.settings.denied_status).unwrap_or_default();
+        // Of another code Envoy would make another status than UNAVAILABLE.
+        let code = if is_grpc { GRPC_DENIED_STATUS } else { self.settings.denied_status };
+        let code = i32::try_from(code).unwrap_or_default();
         let denied = DeniedHttpResponse { status: Some(HttpStatus { code }), headers, body };
         CheckResponse {
             status: Some(status(Code::Unavailable, problem)),
@@ -192,9 +197,11 @@ fn destination(attributes: &AttributeContext) -> String {
     attributes.destination.as_ref().and_then(of_peer).unwrap_or_default()
 }
 
+/// As Envoy has it, which answers those in the form of gRPC: not gRPC-Web, if no filter before the check has translated it.
 fn is_grpc(attributes: &AttributeContext) -> bool {
     let content_type = http(attributes).and_then(|http| http.headers.get("content-type"));
-    content_type.is_some_and(|content_type| content_type.starts_with("application/grpc"))
+    let rest = content_type.and_then(|content_type| content_type.strip_prefix("application/grpc"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
 fn status(code: Code, message: String) -> rpc::Status {
