@@ -382,6 +382,45 @@ pub(super) const STORIES: &[Story] = &[
         &[("breakerd_watch_resyncs_total{method='WatchBreakers',instance='a'}", "0x20 50x70")],
     ),
     fires(
+        "BreakerdWatchersDropped",
+        "a watcher whose window is shut, as a Prometheus saw it: it is reset every 30 seconds, and watches again",
+        "20m",
+        &[
+            ("breakerd_access_refused_total{protocol='grpc',reason='stalled',instance='a'}", "0x3 1+1x60"),
+            ("breakerd_access_refused_total{protocol='http',reason='stalled',instance='a'}", "0x64"),
+        ],
+    ),
+    fires(
+        "BreakerdWatchersDropped",
+        "a watcher that waits between two attempts is reset every other minute",
+        "30m",
+        &[("breakerd_access_refused_total{protocol='grpc',reason='stalled',instance='a'}", "0x6 0+0.25x80")],
+    ),
+    silent(
+        "BreakerdWatchersDropped",
+        "a host dies with forty streams, and twenty minutes later another one",
+        "35m",
+        &[(
+            "breakerd_access_refused_total{protocol='grpc',reason='stalled',instance='a'}",
+            "0x6 40x40 80x40",
+        )],
+    ),
+    silent(
+        "BreakerdWatchersDropped",
+        "a client stalls every five minutes",
+        "1h",
+        &[("breakerd_access_refused_total{protocol='grpc',reason='stalled',instance='a'}", "0+0.1x120")],
+    ),
+    silent(
+        "BreakerdWatchersDropped",
+        "clients are refused for other reasons",
+        "30m",
+        &[(
+            "breakerd_access_refused_total{protocol='grpc',reason='unauthenticated',instance='a'}",
+            "0+60x90",
+        )],
+    ),
+    fires(
         "BreakerdBreakersNearLimit",
         "85 and 5 of 100",
         "20m",
@@ -462,5 +501,11 @@ pub(super) const STORIES: &[Story] = &[
             "breakerd_access_refused_total{protocol='grpc',reason='unauthenticated',instance='a'}",
             "0+0.5x90",
         )],
+    ),
+    silent(
+        "BreakerdRefusesClients",
+        "watchers that do not read have an alert of their own",
+        "30m",
+        &[("breakerd_access_refused_total{protocol='grpc',reason='stalled',instance='a'}", "0+60x90")],
     ),
 ];
