@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
 # Dashboards and alerts in a real Prometheus: it scrapes three replicas on one Postgres whose callers' dependencies are dead, flapping, slow and
 # well. Every query of every panel returns a series; the alerts fire for what is dead, flapping or forced open, are silent about what is well,
-# and resolve once the dependency is back. So do those about breakerd, while its database, its file, or the target of its webhooks is in trouble. The dashboards agree with Grafana's types. Sampled calls are exemplars in Prometheus.
+# and resolve once the dependency is back. So do those about breakerd, while its database, its file, or the target of its webhooks is in trouble,
+# and on a fourth breakerd, on SQLite, those about its disk, its clients, its certificate and its limits (alerts_of_one.sh). The stories that
+# promtool is told have the series of these four (stories.py). The dashboards agree with Grafana's types. Sampled calls are exemplars in Prometheus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
+# shellcheck source=tests/e2e/dashboards/alerts_of_one.sh
+. tests/e2e/dashboards/alerts_of_one.sh
 
+if ! have prlimit || ! have openssl; then
+  if [ "${CI:-}" = true ]; then die "prlimit (util-linux) or openssl is missing"; fi
+  printf 'skip - dashboards: prlimit (util-linux) or openssl is missing\n'
+  exit 0
+fi
 scripts/tools.sh grpcurl jq prometheus
 export PATH=$PWD/.tools/bin:$PATH
 if [ -z "${BREAKERD_TEST_POSTGRES_URL:-}" ]; then
@@ -42,11 +51,16 @@ eventually() {
   done
 }
 
-# said NAME COMMAND...: whether it succeeds in the end
+# said NAME COMMAND...: whether it succeeds in the end. If an alert does not fire, or not end, what it asks for is shown.
 said() {
   local name=$1
   shift
-  if eventually "$@"; then echo "ok - $name"; else echo "not ok - $name: still not so after two minutes"; fi
+  if eventually "$@"; then
+    echo "ok - $name"
+  else
+    echo "not ok - $name: still not so after two minutes"
+    case $1 in fires | is_silent) python3 tests/e2e/dashboards/seen.py "http://$prometheus" "$work/alerts.yaml" "$2" 120 || true ;; esac
+  fi
 }
 
 # The service, three times.
@@ -109,6 +123,8 @@ for replica in 0 1 2; do
   http+=("127.0.0.1:$(port "$replica" http)")
 done
 
+start_one
+
 # The Prometheus, with the alerts in a hurry: what they wait for is tried by promtool, with a clock of its own. Minutes that they look back are
 # seconds, and a lag of a minute is one of two seconds. Those that are about an hour stay, as what they ask for is there within seconds.
 sed -E 's/^( +for:) .*/\1 3s/; s/interval: 30s/interval: 1s/; s/\[[0-9]+m\]/[20s]/g; s/(lag_seconds) > [0-9]+/\1 > 2/g' \
@@ -120,6 +136,9 @@ scrape_configs:
   - job_name: breakerd
     honor_labels: true
     static_configs: [{ targets: [$(IFS=,; echo "${http[*]}")] }]
+  - job_name: breakerd-with-tokens
+    authorization: { credentials_file: one/token }
+    static_configs: [{ targets: ["127.0.0.1:$(port one http)"] }]
 Y
 prometheus=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/tsdb" --web.listen-address="$prometheus" \
@@ -198,7 +217,7 @@ said 'alerts: CircuitBreakerSwitchedOff fires on what is observed only' \
 said 'alerts: CircuitBreakerHighRejectionRate fires on one that rejects hundreds of calls a second' fires CircuitBreakerHighRejectionRate 'name="forced"'
 said 'alerts: CircuitBreakerProbesMissing fires on one whose probes are not reported' fires CircuitBreakerProbesMissing 'name="lost"'
 said 'alerts: nothing fires about what is well' has_no_series 'ALERTS{name=~"search|maps"}'
-said 'alerts: nothing fires about breakerd' has_no_series 'ALERTS{alertname=~"Breakerd.*", alertstate="firing"}'
+said 'alerts: nothing fires about breakerd, or about many breakers' has_no_series 'ALERTS{alertname=~"Breakerd.*|CircuitBreakersOpen", alertstate="firing"}'
 
 # Every panel, with Grafana's variables filled in.
 for dashboard in helm/breakerd/files/dashboards/*.json; do
@@ -240,7 +259,7 @@ rules_are_evaluated() {
   curl --silent "http://$prometheus/api/v1/rules" | jq -e '[.data.groups[].rules[]] | length > 20 and all(.health == "ok")' >/dev/null
 }
 said 'alerts: Prometheus evaluates every one of them' rules_are_evaluated
-said 'metrics: Prometheus takes what breakerd sends' has_series 'sum(up) == 3'
+said 'metrics: Prometheus takes what breakerd sends' has_series 'sum(up) == 4'
 
 # The file that all three read: it is wrong, then it has settings that only a restart takes, then it is as it was.
 cp "$work/breakerd.toml" "$work/good.toml"
@@ -273,5 +292,9 @@ said 'alerts: CircuitBreakerOpen resolves once the dependency is back' \
 said 'alerts: CircuitBreakerProbesMissing resolves once its probes are reported' is_silent CircuitBreakerProbesMissing
 said 'alerts: CircuitBreakerHighRejectionRate resolves once few calls come' is_silent CircuitBreakerHighRejectionRate
 
-kill "${replicas[@]}"
+alerts_of_one
+told='alerts: the stories of tests/it/alerts have the series of these breakerds'
+if python3 tests/e2e/dashboards/stories.py "http://$prometheus" tests/it/alerts/stories.rs; then echo "ok - $told"; else echo "not ok - $told: see above"; fi
+
+kill "${replicas[@]}" "$one"
 said 'alerts: BreakerdDown fires without any replica' fires BreakerdDown
