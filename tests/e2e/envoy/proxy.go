@@ -77,6 +77,12 @@ func (b *bench) proxy(server *breakerd, of plan) *proxy {
 	if of.log == 0 {
 		servers["log"] = servers["breakerd"]
 	}
+	check := "cluster_name: breakerd"
+	if of.onlyLocalhost {
+		// Istio gives clusters names that are no hosts: without an authority every check would fail.
+		const named = "outbound|50051||breakerd.example"
+		check, servers[named] = "cluster_name: "+named+", authority: breakerd.example", servers["breakerd"]
+	}
 	if of.checkMs == 0 {
 		of.checkMs = int(patience.Milliseconds())
 	}
@@ -88,7 +94,7 @@ func (b *bench) proxy(server *breakerd, of plan) *proxy {
 		"Name": name, "HTTP": proxy.http, "TCP": proxy.tcp, "Admin": proxy.admin, "Dependency": of.dependency, "HTTP2": of.http2, "Checks": !of.noChecks, "Logs": !of.noLog,
 		"Servers": servers, "Check": fmt.Sprintf("%.3fs", float64(of.checkMs)/1000), "Routes": make([]struct{}, of.routes), "Route": of.route,
 		"TLS": of.tls.transportSocket(), "CheckToken": metadata(of.checkToken), "LogToken": metadata(of.logToken), "Credential": of.credential,
-		"OnlyLocalhost": of.onlyLocalhost,
+		"OnlyLocalhost": of.onlyLocalhost, "CheckBy": check,
 	})
 	if err != nil {
 		b.fail("fill in the configuration of a proxy: %v", err)
@@ -137,7 +143,7 @@ static_resources:
               transport_api_version: V3
               failure_mode_allow: true
               allowed_headers: { patterns: [{ exact: content-type }, { exact: x-request-id }] }
-              grpc_service: { timeout: {{.Check}}, envoy_grpc: { cluster_name: breakerd }{{.CheckToken}} }
+              grpc_service: { timeout: {{.Check}}, envoy_grpc: { {{.CheckBy}} }{{.CheckToken}} }
 {{- end}}
           - name: envoy.filters.http.router
             typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
