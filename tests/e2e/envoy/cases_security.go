@@ -117,6 +117,30 @@ func tlsMutual(b *bench) {
 	b.until("the history has the name of the entry", func() bool { return server.history("dependency")[0].Caller == "shop-edge" })
 }
 
+// callers of a proxy are told apart by their certificates, whatever the proxy itself shows to breakerd.
+func callers(b *bench) {
+	const front, back, host = "spiffe://example/ns/shop/sa/front", "spiffe://example/ns/shop/sa/back", "batch.example"
+	ours := b.authority("ours")
+	server, dependency, proxies := b.begin("default_failure_threshold = 3\ndefault_timeout_seconds = 3600\nminimum_reporters = 3", answers(500), 1, plan{clients: ours})
+	fails := func(client *client, count int) {
+		for range count {
+			reply := client.get(proxies[0].url("/"))
+			b.check(reply.code == 500, "a request was not served: %v", reply)
+		}
+	}
+	fails(ours.client(front), 10)
+	fails(ours.client(back), 10)
+	b.until("all failures count", func() bool { return server.outcomes("dependency") == outcomes{failed: 20} })
+	b.check(server.state("dependency") == closed, "two callers opened a circuit that needs three")
+	// One without a URI is known by the name of its host.
+	fails(ours.client(host), 1)
+	b.until("the history tells which caller's failure opened the circuit", func() bool {
+		history := server.history("dependency")
+		return len(history) == 1 && history[0] == transition{"STATE_OPEN", "http_500", host}
+	})
+	b.check(dependency.counted().calls == 21, "%d requests reached the dependency", dependency.counted().calls)
+}
+
 func tokens(b *bench) {
 	list := b.tokenList()
 	edge := list.add("edge", "caller", "dependency")

@@ -36,6 +36,7 @@ var cases = []testCase{
 	{"forged", "headers and entries that a client forges change nothing", forged},
 	{"tls", "TLS: a proxy that does not trust breakerd's certificate lets requests pass, and tells it nothing", tlsVerified},
 	{"mutual", "mutual TLS: a proxy is known by its certificate, and without one it is not served", tlsMutual},
+	{"callers", "clients of a proxy are callers by their certificates", callers},
 	{"tokens", "a token for other services, of another role or unknown allows no check, and requests pass", tokens},
 	{"rotated", "a proxy takes a new token while it runs", tokenRotated},
 	{"replicas", "two replicas are one breaker: checks spread, and outcomes count wherever they are logged", replicas},

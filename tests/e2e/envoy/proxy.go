@@ -26,6 +26,8 @@ type plan struct {
 	route string
 	// what it asks of the certificate of breakerd; nil: it speaks without TLS
 	tls *peer
+	// demands certificates of this authority of its own clients; nil: it takes them without TLS
+	clients *authority
 	// sent with checks, and with the log
 	checkToken, logToken string
 	// file of a secret whose value is sent with both, and that is read again when it is replaced
@@ -40,11 +42,12 @@ type plan struct {
 type proxy struct {
 	bench            *bench
 	process          *process
+	scheme           string
 	http, tcp, admin int
 }
 
 // url of a path at the proxy
-func (p *proxy) url(path string) string { return "http://" + loopback(p.http) + path }
+func (p *proxy) url(path string) string { return p.scheme + "://" + loopback(p.http) + path }
 
 // statistic is what the proxy counts under a name, 0 unless it has counted.
 func (p *proxy) statistic(name string) int {
@@ -72,7 +75,7 @@ func (b *bench) proxies(count int, server *breakerd, of plan) []*proxy {
 func (b *bench) proxy(server *breakerd, of plan) *proxy {
 	name := fmt.Sprintf("proxy-%d", b.proxiesStarted)
 	b.proxiesStarted++
-	proxy := &proxy{bench: b, http: b.freePort(), tcp: b.freePort(), admin: b.freePort()}
+	proxy := &proxy{bench: b, scheme: "http", http: b.freePort(), tcp: b.freePort(), admin: b.freePort()}
 	servers := map[string][]int{"breakerd": append([]int{server.grpc}, of.replicas...), "log": {of.log}}
 	if of.log == 0 {
 		servers["log"] = servers["breakerd"]
@@ -89,8 +92,12 @@ func (b *bench) proxy(server *breakerd, of plan) *proxy {
 	if of.route == "" {
 		of.route = "timeout: 60s"
 	}
+	if of.clients != nil {
+		proxy.scheme = "https"
+	}
 	config := &strings.Builder{}
 	err := proxyConfig.Execute(config, map[string]any{
+		"Clients": of.clients.transportSocket(name),
 		"Name": name, "HTTP": proxy.http, "TCP": proxy.tcp, "Admin": proxy.admin, "Dependency": of.dependency, "HTTP2": of.http2, "Checks": !of.noChecks, "Logs": !of.noLog,
 		"Servers": servers, "Check": fmt.Sprintf("%.3fs", float64(of.checkMs)/1000), "Routes": make([]struct{}, of.routes), "Route": of.route,
 		"TLS": of.tls.transportSocket(), "CheckToken": metadata(of.checkToken), "LogToken": metadata(of.logToken), "Credential": of.credential,
@@ -116,7 +123,11 @@ static_resources:
   listeners:
   - address: { socket_address: { address: 127.0.0.1, port_value: {{.HTTP}} } }
     filter_chains:
-    - filters:
+    - name: http
+{{- with .Clients}}
+      transport_socket: {{.}}
+{{- end}}
+      filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager

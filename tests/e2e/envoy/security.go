@@ -5,12 +5,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -95,7 +97,7 @@ func (p *peer) transportSocket() string {
 	}
 	own := ""
 	if p.own != nil {
-		own = fmt.Sprintf("tls_certificates: [{ certificate_chain: { filename: %q }, private_key: { filename: %q } }], ", p.own.chain, p.own.key)
+		own = p.own.shown() + ", "
 	}
 	names := ""
 	if p.name != "" {
@@ -103,6 +105,33 @@ func (p *peer) transportSocket() string {
 	}
 	return fmt.Sprintf(`{ name: envoy.transport_sockets.tls, typed_config: { "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, `+
 		`sni: %q, common_tls_context: { %svalidation_context: { trusted_ca: { filename: %q }%s } } } }`, p.name, own, p.authority.file, names)
+}
+
+// transportSocket of a listener that demands certificates of the authority, in YAML on one line. Its own one has this name.
+func (a *authority) transportSocket(name string) string {
+	if a == nil {
+		return ""
+	}
+	return fmt.Sprintf(`{ name: envoy.transport_sockets.tls, typed_config: { "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, `+
+		`require_client_certificate: true, common_tls_context: { %s, validation_context: { trusted_ca: { filename: %q } } } } }`, a.certify(name, "127.0.0.1").shown(), a.file)
+}
+
+// shown by a proxy: a part of its TLS, in YAML
+func (c *certificate) shown() string {
+	return fmt.Sprintf("tls_certificates: [{ certificate_chain: { filename: %q }, private_key: { filename: %q } }]", c.chain, c.key)
+}
+
+// client that shows a certificate of the authority with this name.
+func (a *authority) client(name string) *client {
+	own := a.certify("client-"+rand.Text(), name)
+	pair, err := tls.LoadX509KeyPair(own.chain, own.key)
+	a.bench.check(err == nil, "read a certificate: %v", err)
+	trusted, err := os.ReadFile(a.file)
+	a.bench.check(err == nil, "read the certificate of an authority: %v", err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(trusted)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots}}
+	return &client{http.Client{Transport: transport, Timeout: patience}}
 }
 
 // metadata of a gRPC service, in YAML, to follow something
