@@ -27,6 +27,9 @@ const SERVER_ERRORS: std::ops::RangeInclusive<u32> = 500..=599;
 /// A service that asks to be left alone for longer is left alone for this long.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
+/// The flag of attempts that are used up, where none says more.
+const USED_UP: &str = "upstream_retry_limit_exceeded";
+
 /// The outcome of a request; none: the entry is not of its end, or it had no permit. `now` is for a `retry-after` that is a date.
 pub(super) fn of_http(entry: HttpAccessLogEntry, now: WallTime) -> Option<RecordOutcomeRequest> {
     let common = entry.common_properties?;
@@ -34,9 +37,14 @@ pub(super) fn of_http(entry: HttpAccessLogEntry, now: WallTime) -> Option<Record
         return None;
     }
     let response = entry.response.unwrap_or_default();
-    let judged = by_flags(common.response_flags.as_ref())
-        .or_else(|| by_grpc(&response))
-        .unwrap_or_else(|| by_status(response.response_code));
+    let of_response = by_grpc(&response).unwrap_or_else(|| by_status(response.response_code));
+    let is_answer = of_response == Judged::Success && response.response_code.is_some_and(|code| code < 400);
+    let judged = match by_flags(common.response_flags.as_ref()) {
+        // Hedged attempts go on when the time of the last one is over, and one can still answer.
+        Some(Judged::Failure(class)) if class == USED_UP && is_answer => Judged::Success,
+        Some(judged) => judged,
+        None => of_response,
+    };
     let retry_after = match response.response_code {
         Some(TOO_MANY_REQUESTS | 503) => retry_after(&response, now),
         _ => None,
@@ -144,7 +152,7 @@ fn by_flags(flags: Option<&ResponseFlags>) -> Option<Judged> {
         (flags.no_cluster_found, "no_cluster_found"),
         (flags.upstream_overflow, "upstream_overflow"),
         (flags.local_reset, "local_reset"),
-        (flags.upstream_retry_limit_exceeded, "upstream_retry_limit_exceeded"),
+        (flags.upstream_retry_limit_exceeded, USED_UP),
     ];
     failures.iter().find(|(is_set, _)| *is_set).map(|(_, class)| Judged::Failure((*class).to_owned()))
 }
@@ -234,6 +242,7 @@ mod tests {
         let ignored = (Outcome::Ignored, String::new());
         let timed_out = ResponseFlags { upstream_request_timeout: true, ..none };
         let used_up = ResponseFlags { upstream_retry_limit_exceeded: true, ..timed_out };
+        let last_of_several = ResponseFlags { upstream_retry_limit_exceeded: true, ..none };
         let broke_off = ResponseFlags { upstream_protocol_error: true, ..none };
         let left = ResponseFlags { downstream_connection_termination: true, ..timed_out };
         let cases = [
@@ -244,11 +253,11 @@ mod tests {
             (504, timed_out, failure("upstream_request_timeout")),
             (200, timed_out, failure("upstream_request_timeout")),
             (504, used_up, failure("upstream_request_timeout")),
-            (
-                500,
-                ResponseFlags { upstream_retry_limit_exceeded: true, ..none },
-                failure("upstream_retry_limit_exceeded"),
-            ),
+            (500, last_of_several, failure("upstream_retry_limit_exceeded")),
+            // Retried as a failure, by `retriable_status_codes`.
+            (409, last_of_several, failure("upstream_retry_limit_exceeded")),
+            // Hedged: the time of each attempt was over, and one has answered all the same.
+            (200, last_of_several, (Outcome::Success, String::new())),
             (200, broke_off, failure("upstream_protocol_error")),
             (503, ResponseFlags { no_healthy_upstream: true, ..none }, failure("no_healthy_upstream")),
             (503, ResponseFlags { upstream_overflow: true, ..none }, failure("upstream_overflow")),
@@ -285,6 +294,15 @@ mod tests {
                 }
             }
             assert_eq!(judged(entry), expected, "{of_headers} {of_trailers}");
+        }
+        let used_up = ResponseFlags { upstream_retry_limit_exceeded: true, ..ResponseFlags::default() };
+        for (status, expected) in
+            [("0", (Outcome::Success, String::new())), ("14", failure("upstream_retry_limit_exceeded"))]
+        {
+            let mut entry = entry(200, used_up);
+            let trailers = &mut entry.response.as_mut().unwrap().response_trailers;
+            trailers.insert("grpc-status".to_owned(), status.to_owned());
+            assert_eq!(judged(entry), expected, "attempts used up, and {status}");
         }
     }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync"
 	"time"
 )
 
@@ -49,6 +50,41 @@ func hedges(b *bench) {
 		}
 	}
 	b.check(server.state("dependency") == open, "three failures have not opened the circuit")
+	b.until("the history has the class of the last one", func() bool {
+		history := server.history("dependency")
+		return len(history) == 1 && history[0].Class == "upstream_request_timeout"
+	})
 	dependency.behaves(answers(200))
 	b.check(client.get(patient.url("/")).rejectedBy() == "OPEN" && dependency.counted().calls == 0, "a hedged request passed an open circuit")
+}
+
+// hedgedProbes shows what a permit does not bound: attempts of the proxy.
+func hedgedProbes(b *bench) {
+	const probes, attempts = 3, 2
+	server, dependency, proxies := b.begin(recovering(probes), answers(500), 2, plan{route: "timeout: 60s, " + hedged})
+	b.untilOpen(overHTTP1(), proxies[0].url("/"))
+	openings, late := server.openings("dependency"), server.outcomes("dependency").late
+
+	released := make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	b.onCleanUp(release)
+	dependency.behaves(holds(released))
+	crowd := b.crowd(16, proxies)
+	b.until("both attempts of each probe are in flight", func() bool { return dependency.counted().running == probes*attempts })
+	crowd.isRejected(200)
+	counted := dependency.counted()
+	b.check(counted.peak == probes*attempts && counted.calls == probes*attempts, "%d probes were permitted, and the dependency saw %d attempts, %d at a time", probes, counted.calls, counted.peak)
+	b.check(server.outcomes("dependency").successful == 0 && crowd.served.Load() == 0, "probes were served while the dependency held all")
+
+	release()
+	b.until("the circuit is closed", func() bool { return server.state("dependency") == closed })
+	b.until("clients are served", func() bool { return crowd.served.Load() > probes })
+	crowd.stop()
+	sent := int(crowd.served.Load())
+	// A probe that was permitted while the others were answered is late: they have closed the circuit.
+	b.until("each request is one outcome", func() bool {
+		counted := server.outcomes("dependency")
+		return counted.successful+counted.late-late == sent
+	})
+	b.check(server.openings("dependency") == openings, "probes that were answered late have failed")
 }

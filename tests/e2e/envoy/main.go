@@ -29,6 +29,7 @@ var cases = []testCase{
 	{"away", "breakerd is killed, stopped and started again: traffic goes on", away},
 	{"retries", "several attempts of the proxy are one outcome", retries},
 	{"hedges", "attempts of the proxy at the same time are one check and one outcome", hedges},
+	{"probes", "a hedged probe reaches the dependency twice under one permit", hedgedProbes},
 	{"grpc", "gRPC: failures are read from trailers, a rejection is UNAVAILABLE", grpcStatus},
 	{"tcp", "TCP: a dependency that refuses connections opens the circuit, and further ones are closed", tcpConnections},
 	{"flags", "a dependency that hangs, resets or refuses connections is told apart by class", flags},

@@ -97,11 +97,10 @@ func (b *bench) proxy(server *breakerd, of plan) *proxy {
 	}
 	config := &strings.Builder{}
 	err := proxyConfig.Execute(config, map[string]any{
-		"Clients": of.clients.transportSocket(name),
 		"Name": name, "HTTP": proxy.http, "TCP": proxy.tcp, "Admin": proxy.admin, "Dependency": of.dependency, "HTTP2": of.http2, "Checks": !of.noChecks, "Logs": !of.noLog,
 		"Servers": servers, "Check": fmt.Sprintf("%.3fs", float64(of.checkMs)/1000), "Routes": make([]struct{}, of.routes), "Route": of.route,
 		"TLS": of.tls.transportSocket(), "CheckToken": metadata(of.checkToken), "LogToken": metadata(of.logToken), "Credential": of.credential,
-		"OnlyLocalhost": of.onlyLocalhost, "CheckBy": check,
+		"OnlyLocalhost": of.onlyLocalhost, "CheckBy": check, "Clients": of.clients.transportSocket(name),
 	})
 	if err != nil {
 		b.fail("fill in the configuration of a proxy: %v", err)
