@@ -42,12 +42,18 @@ type plan struct {
 type proxy struct {
 	bench            *bench
 	process          *process
-	scheme           string
+	isTLS            bool // for its clients
 	http, tcp, admin int
 }
 
 // url of a path at the proxy
-func (p *proxy) url(path string) string { return p.scheme + "://" + loopback(p.http) + path }
+func (p *proxy) url(path string) string {
+	scheme := "http"
+	if p.isTLS {
+		scheme = "https"
+	}
+	return scheme + "://" + loopback(p.http) + path
+}
 
 // statistic is what the proxy counts under a name, 0 unless it has counted.
 func (p *proxy) statistic(name string) int {
@@ -75,7 +81,7 @@ func (b *bench) proxies(count int, server *breakerd, of plan) []*proxy {
 func (b *bench) proxy(server *breakerd, of plan) *proxy {
 	name := fmt.Sprintf("proxy-%d", b.proxiesStarted)
 	b.proxiesStarted++
-	proxy := &proxy{bench: b, scheme: "http", http: b.freePort(), tcp: b.freePort(), admin: b.freePort()}
+	proxy := &proxy{bench: b, isTLS: of.clients != nil, http: b.freePort(), tcp: b.freePort(), admin: b.freePort()}
 	servers := map[string][]int{"breakerd": append([]int{server.grpc}, of.replicas...), "log": {of.log}}
 	if of.log == 0 {
 		servers["log"] = servers["breakerd"]
@@ -91,9 +97,6 @@ func (b *bench) proxy(server *breakerd, of plan) *proxy {
 	}
 	if of.route == "" {
 		of.route = "timeout: 60s"
-	}
-	if of.clients != nil {
-		proxy.scheme = "https"
 	}
 	config := &strings.Builder{}
 	err := proxyConfig.Execute(config, map[string]any{
