@@ -14,23 +14,22 @@ use std::time::Duration;
 use breaker::Time;
 use breakerd_api::v1::breaker_service_server::BreakerServiceServer;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 use tonic::Code;
 use tonic::body::Body;
-use tonic::codegen::Service as _;
 
 use super::breakers::Breakers;
 use super::call_metrics::{Method, code_name};
 use super::call_slot::{CallSlot, Pool};
 use super::call_span;
 use super::deadline;
+use super::destination::{Destination, Running};
 use super::encoding_headers;
 use super::gzip::{self, Encoding};
 use super::inline_executor::InlineExecutor;
 use super::read_budget::ReadBudget;
-use super::reflection;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::rights;
@@ -39,8 +38,6 @@ use super::status::{Failure, code_of, rewritten};
 use crate::auth::{Caller, ConnectionAuth, Credentials, Protocol, Rights};
 use crate::metrics::Refusal;
 use crate::traces::CallSpan;
-
-type Running = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// Bytes of the metadata of a call, as gRPC clients commonly allow for answers: of each header its name, its value, and 32.
 const METADATA_BYTES_MAX: usize = 16 * 1024;
@@ -155,10 +152,9 @@ impl Call {
                 return Err(Failure::DeadlineExceeded.into());
             }
         }
-        let is_served = !self.method.is_of_envoy() || self.connection.shared.envoy.is_some();
-        if self.method == Method::Other || !is_served {
+        let Some(destination) = Destination::of(self.method, &self.connection.shared) else {
             return Err(Failure::NoMethod { path: request.uri().path().to_owned() }.into());
-        }
+        };
         let encodings = gzip::of(request.headers())?;
         if encodings.request == Encoding::Gzip {
             // From here on its messages are not compressed any more.
@@ -179,49 +175,7 @@ impl Call {
         let method = self.method;
         let bytes_max = method.request_bytes_max(self.connection.shared.limits.message_bytes_max);
         let request = request.map(|body| RequestBody::new(body, slot, method, encodings.request, bytes_max));
-        Ok(self.route(request, breakers))
-    }
-
-    fn route(&self, mut request: Request<RequestBody>, breakers: &BreakerServiceServer<Breakers>) -> Running {
-        let shared = &self.connection.shared;
-        match self.method {
-            Method::AllowRequest
-            | Method::RecordOutcome
-            | Method::AllowRequests
-            | Method::RecordOutcomes
-            | Method::WatchBreakers => breakers.clone().call(request),
-            Method::GetConfig
-            | Method::ListConfigs
-            | Method::UpdateConfig
-            | Method::DeleteConfig
-            | Method::ListConfigChanges
-            | Method::WatchConfig => shared.configs.clone().call(request),
-            Method::ListBreakers
-            | Method::GetBreaker
-            | Method::ListTransitions
-            | Method::ListReplicas
-            | Method::ListPermitKeys
-            | Method::RotatePermitKey
-            | Method::WatchTransitions
-            | Method::SetOverride
-            | Method::ClearOverride
-            | Method::ResetBreaker
-            | Method::DeleteBreaker
-            | Method::ProbeBreaker => shared.operations.clone().call(request),
-            Method::EnvoyCheck | Method::EnvoyAccessLog => match shared.envoy.clone() {
-                Some(mut envoy) if self.method == Method::EnvoyCheck => envoy.checks.call(request),
-                Some(mut envoy) => envoy.access_logs.call(request),
-                // It was rejected before.
-                None => shared.reflection.clone().call(request),
-            },
-            Method::HealthCheck | Method::HealthWatch => shared.health.clone().call(request),
-            Method::Reflection => shared.reflection.clone().call(request),
-            // It is served as the newer one, which is the same on the wire. (`Other` was rejected before.)
-            Method::ReflectionAlpha | Method::Other => {
-                *request.uri_mut() = Uri::from_static(reflection::PATH);
-                shared.reflection.clone().call(request)
-            }
-        }
+        Ok(destination.call(request, &self.connection.shared, breakers))
     }
 
     /// The caller, if it is authorized.

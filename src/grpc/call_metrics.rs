@@ -135,11 +135,6 @@ impl Method {
         )
     }
 
-    /// Whether it is of Envoy's API, which is served if a setting says so.
-    pub const fn is_of_envoy(self) -> bool {
-        matches!(self, Self::EnvoyCheck | Self::EnvoyAccessLog)
-    }
-
     /// Whether it is a health check: never shed because of others, since a prober takes "too busy" for
     /// "dead".
     pub const fn is_probe(self) -> bool {

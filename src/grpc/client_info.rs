@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::Extensions;
 use tonic::Request;
 
 use super::reporters::BatchSender;
@@ -17,8 +18,13 @@ pub(super) struct ClientInfo(Option<Arc<Caller>>);
 impl ClientInfo {
     /// The caller of `request`: to be read before the message is taken out of it.
     pub(super) fn of<T>(request: &Request<T>) -> Self {
+        Self::in_extensions(request.extensions())
+    }
+
+    /// The same, by the extensions of the request.
+    pub(super) fn in_extensions(extensions: &Extensions) -> Self {
         // The transport leaves it out only without authentication (`rights::is_decision`).
-        Self(request.extensions().get::<Arc<Caller>>().cloned())
+        Self(extensions.get::<Arc<Caller>>().cloned())
     }
 
     /// Whether it has `right` for `service`.

@@ -24,6 +24,7 @@ mod config;
 mod convert;
 mod deadline;
 mod decide;
+mod destination;
 mod encoding_headers;
 mod envoy;
 mod gzip;
@@ -50,6 +51,7 @@ mod suggestion;
 mod unknown_name;
 mod violations;
 mod watch;
+mod wire_fields;
 
 pub use call_metrics::{BOUNDS_SECONDS, CallMetrics, CallView, Method};
 pub use envoy::EnvoySettings;

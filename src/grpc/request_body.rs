@@ -14,9 +14,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, Incoming};
-use prost::encoding::{WireType, decode_key, decode_varint, skip_field};
 use tonic::Status;
 
 use super::call_metrics::Method;
@@ -26,6 +25,7 @@ use super::envoy::wire;
 use super::gzip::{self, Encoding, PREFIX_BYTES};
 use super::off_thread::OffThread;
 use super::status::{Failure, of_body};
+use super::wire_fields::WireFields;
 
 /// What an item of a batch takes once it is decoded, with its result and that on the wire: one whose every field is wrong has a result of
 /// a kilobyte.
@@ -35,9 +35,9 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// What a stream takes for as long as it is open: messages of one reading, one with its client.
 const STREAM_BYTES: usize = 16 * 1024;
 
-/// How many times its bytes a message of Envoy's takes once it is decoded, at the most: two bytes of its metadata can be an empty value in a
-/// list, which has 72.
-const ENVOY_DECODED: usize = 36;
+/// How many times its bytes a check of Envoy's takes once it is decoded, at the most: six bytes can be an entry of a map with a text of two
+/// bytes, which has a sixth of a node of 544 bytes, and the 32 of an allocation.
+const CHECK_DECODED: usize = 24;
 
 /// The body of one request.
 pub(super) struct RequestBody {
@@ -171,15 +171,16 @@ impl RequestBody {
     /// What its handler may need beside the message.
     fn needed(&self, message: &[u8]) -> Result<usize, Failure> {
         if self.method == Method::EnvoyAccessLog {
-            let entries = log_entries(message);
+            let entries = wire::entries(message).flatten().count();
             if entries > wire::ENTRIES_MAX {
                 let problem = format!("{entries} entries in one message: the limit is {}", wire::ENTRIES_MAX);
                 return Err(Failure::Undecodable { problem });
             }
-            return Ok(STREAM_BYTES + entries * ITEM_BYTES + message.len() * ENVOY_DECODED);
+            // They are read where they stand, one after the other.
+            return Ok(STREAM_BYTES + message.len());
         }
         if self.method == Method::EnvoyCheck {
-            return Ok(message.len() * ENVOY_DECODED);
+            return Ok(message.len() * CHECK_DECODED);
         }
         if self.method.is_batch() {
             let items = BatchItems::count(message);
@@ -200,6 +201,8 @@ impl RequestBody {
         let is_idle = self.arrived.is_empty() && !self.decompressing.is_running();
         if self.messages > 0 && is_idle && self.method.is_client_stream() {
             self.slot.release(std::mem::take(&mut self.charged));
+            // It keeps the memory of the largest message that came in pieces: a stream that then stays open would, unpaid.
+            self.arrived = BytesMut::new();
         }
     }
 
@@ -229,50 +232,22 @@ impl BatchItems {
 
     fn count(message: &[u8]) -> Self {
         let mut items = Self::default();
-        each_field(message, |tag, field| match tag {
-            Self::REQUESTS => items.requests += 1,
-            Self::TOTALS => {
-                items.totals += 1;
-                let mut rejected = 0;
-                each_field(field, |tag, _| rejected += usize::from(tag == Self::REJECTED));
-                items.rejected = items.rejected.max(rejected);
+        for (tag, field) in WireFields::of(message).map_while(Result::ok) {
+            match tag {
+                Self::REQUESTS => items.requests += 1,
+                Self::TOTALS => {
+                    items.totals += 1;
+                    let rejected = WireFields::numbered(field, Self::REJECTED).count();
+                    items.rejected = items.rejected.max(rejected);
+                }
+                _ => {}
             }
-            _ => {}
-        });
+        }
         items
     }
 
     fn check(&self) -> Result<(), Failure> {
         Ok(convert::check_batch_items(self.requests, self.totals, self.rejected)?)
-    }
-}
-
-/// How many entries a message of an access log has: of HTTP in its field 2, of TCP in its field 3.
-fn log_entries(message: &[u8]) -> usize {
-    const ENTRY: u32 = 1;
-    let mut entries = 0;
-    each_field(message, |tag, logs| {
-        if matches!(tag, 2 | 3) {
-            each_field(logs, |tag, _| entries += usize::from(tag == ENTRY));
-        }
-    });
-    entries
-}
-
-/// Calls with each field that has a length, up to what is no field.
-fn each_field(mut message: &[u8], mut call: impl FnMut(u32, &[u8])) {
-    while let Ok((tag, wire_type)) = decode_key(&mut message) {
-        if wire_type == WireType::LengthDelimited {
-            let Ok(length) = decode_varint(&mut message) else { break };
-            let Some(length) = usize::try_from(length).ok().filter(|length| *length <= message.len()) else {
-                break;
-            };
-            call(tag, &message[..length]);
-            message.advance(length);
-        } else if skip_field(wire_type, tag, &mut message, prost::encoding::DecodeContext::default()).is_err()
-        {
-            break;
-        }
     }
 }
 

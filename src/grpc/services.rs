@@ -102,7 +102,7 @@ impl GrpcServices {
         let reads = HistoryReads::new(&limits, app.metrics.access.clone());
         let reflection = Reflection::new(public_streams, Arc::clone(&health_registry), envoy.is_some())?;
         let envoy = envoy.map(|settings| {
-            EnvoyServices::new(&app, settings, streams.clone(), Arc::clone(&health_registry))
+            EnvoyServices::new(&app, settings, streams.clone(), Arc::clone(&health_registry), &limits)
         });
         let watches = Watches::new(streams, Arc::clone(&health_registry), app.metrics.watch.clone(), &limits);
         let shared = Shared {

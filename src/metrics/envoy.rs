@@ -13,15 +13,30 @@ pub enum LogEntry {
     Late,
     /// Its breaker counts nothing now.
     NotCounted,
-    /// It has no permit: its request was denied, or passed without a decision. Or it is not of the end of a request.
+    /// It is of the end of a request that has no permit: it was denied, or passed without a decision.
     NoPermit,
-    /// Its permit is not of this breakerd, or its client may not report.
+    /// It was written before its request ended, or at the end of an attempt.
+    InProgress,
+    /// Its permit is not of this breakerd, or was changed.
     Rejected,
+    /// breakerd could not take it in: the store is away, or a limit is reached.
+    Failed,
+    /// It is no entry.
+    Undecodable,
 }
 
 impl LogEntry {
-    const ALL: [Self; 6] =
-        [Self::Recorded, Self::Duplicate, Self::Late, Self::NotCounted, Self::NoPermit, Self::Rejected];
+    const ALL: [Self; 9] = [
+        Self::Recorded,
+        Self::Duplicate,
+        Self::Late,
+        Self::NotCounted,
+        Self::NoPermit,
+        Self::InProgress,
+        Self::Rejected,
+        Self::Failed,
+        Self::Undecodable,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
@@ -30,7 +45,10 @@ impl LogEntry {
             Self::Late => "late",
             Self::NotCounted => "not_counted",
             Self::NoPermit => "no_permit",
+            Self::InProgress => "in_progress",
             Self::Rejected => "rejected",
+            Self::Failed => "failed",
+            Self::Undecodable => "undecodable",
         }
     }
 }

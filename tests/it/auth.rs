@@ -9,6 +9,12 @@ use breakerd::auth::{Authenticator, Identity, Pattern, Principals, Role, Token, 
 use breakerd::catalog::Catalog;
 use breakerd::catalog::Declaration;
 use breakerd::grpc::{Limits, Method};
+use breakerd_api::envoy_api::envoy::data::accesslog::v3::HttpAccessLogEntry;
+use breakerd_api::envoy_api::envoy::service::accesslog::v3::StreamAccessLogsMessage;
+use breakerd_api::envoy_api::envoy::service::accesslog::v3::access_log_service_client::AccessLogServiceClient;
+use breakerd_api::envoy_api::envoy::service::accesslog::v3::stream_access_logs_message::{
+    HttpAccessLogEntries, LogEntries,
+};
 use breakerd_api::v1;
 use breakerd_common::clock::Clock as _;
 use http::HeaderValue;
@@ -19,6 +25,7 @@ use tonic_types::StatusExt as _;
 
 use crate::grpc_world::{World, ask, report};
 use crate::http_world;
+use crate::process::eventually;
 use crate::raw::{Raw, framed};
 
 /// Somebody with a token.
@@ -525,6 +532,32 @@ async fn a_stream_ends_when_its_token_is_taken_off_the_roll_and_when_the_roll_sa
         assert!(streams[2].message().await.unwrap().is_some());
     }
     drop((streams, channel));
+    tokio::time::timeout(Duration::from_secs(20), world.end()).await.unwrap();
+}
+
+/// A proxy whose requests all pass without a decision has no entries to send.
+#[tokio::test]
+async fn a_log_of_a_proxy_ends_when_its_token_is_taken_off_the_roll_also_without_entries() {
+    let mut principals = Principals::default();
+    let proxy = add(&mut principals, "proxy", &[Role::Caller], &[]);
+    let security = security(principals);
+    let limits = Limits { heartbeat_every: Duration::from_millis(10), ..Limits::default() };
+    let world = World::with_security(security.clone(), limits).await;
+    let (entries, sent) = tokio::sync::mpsc::channel(1);
+    let entry = HttpAccessLogEntries { log_entry: vec![HttpAccessLogEntry::default()] };
+    let message = StreamAccessLogsMessage { log_entries: Some(LogEntries::HttpLogs(entry)) };
+    entries.send(message).await.unwrap();
+    let mut request = tonic::Request::new(tokio_stream::wrappers::ReceiverStream::new(sent));
+    let header = String::from_utf8(proxy.header()).unwrap().parse().unwrap();
+    request.metadata_mut().insert("authorization", header);
+    let mut client = AccessLogServiceClient::new(world.channel().await);
+    let log = tokio::spawn(async move { client.stream_access_logs(request).await.map(drop) });
+    let read = world.app.metrics.envoy.log_entries_total.with_label_values(&["no_permit"]);
+    eventually("its entry is read", async || read.get() == 1).await;
+    security.authenticator.replace_principals(Principals::default());
+    let ended = tokio::time::timeout(Duration::from_secs(20), log).await.expect("it ends").unwrap();
+    assert_eq!(ended.unwrap_err().code(), Code::Unauthenticated);
+    drop(entries);
     tokio::time::timeout(Duration::from_secs(20), world.end()).await.unwrap();
 }
 

@@ -32,7 +32,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use crate::body_client::{Client, Sent};
 use crate::process::{Process, eventually, log_of, program};
+use crate::raw::framed;
 
 const SPIFFE: &str = "spiffe://mesh/ns/shop/sa/front";
 
@@ -91,6 +93,25 @@ fn entry(kept: Struct, code: u32, flags: ResponseFlags) -> HttpAccessLogEntry {
     };
     let response = HttpResponseProperties { response_code: Some(code), ..HttpResponseProperties::default() };
     HttpAccessLogEntry { common_properties: Some(common), response: Some(response) }
+}
+
+const LOG: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
+
+/// A message of a log with these entries.
+fn written(entries: &[Vec<u8>]) -> Vec<u8> {
+    let entries = entries.iter().map(|entry| field(1, entry));
+    framed(&field(2, &entries.collect::<Vec<_>>().concat()))
+}
+
+fn field(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut field = Vec::new();
+    prost::encoding::bytes::encode(number, &content.to_vec(), &mut field);
+    field
+}
+
+/// A client that writes its messages by hand.
+async fn by_hand(process: &Process) -> Client {
+    Client::connect(process.grpc.strip_prefix("http://").unwrap().parse().unwrap(), 1 << 20).await
 }
 
 /// A request to `host`, on a route that says this.
@@ -305,6 +326,59 @@ async fn entries_that_cannot_count_are_counted_as_such_and_end_no_stream() {
     drop(entries);
     assert_eq!(ended.code(), Code::InvalidArgument);
     assert!(ended.message().contains("2001 entries"), "{}", ended.message());
+}
+
+/// The filter `header_to_metadata` keeps what a client sent as it came, and Envoy logs it as it is.
+#[tokio::test]
+async fn an_entry_costs_none_beside_it_whatever_bytes_a_client_has_put_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(folder.path(), "").await;
+    let mut proxy = Proxy::of(&process).await;
+    let mut entries = Vec::new();
+    for _ in 0..2 {
+        let kept = proxy.check(request("shop", &[])).await.unwrap().dynamic_metadata.unwrap();
+        let mut written = entry(kept.clone(), 503, ResponseFlags::default()).encode_to_vec();
+        let value = field(2, &field(3, b"\xff\xfe"));
+        let tags = field(1, &[field(1, b"tag"), value].concat());
+        let tags = field(1, &[field(1, b"my.tags"), field(2, &tags)].concat());
+        let metadata =
+            Metadata { filter_metadata: [("envoy.filters.http.ext_authz".to_owned(), kept)].into() };
+        written.extend(field(1, &field(17, &[tags, metadata.encode_to_vec()].concat())));
+        entries.push(written);
+    }
+    entries.insert(1, vec![0x0a, 0x7f]);
+    let begins = AccessLogCommon { access_log_type: 4, ..AccessLogCommon::default() };
+    entries.push(HttpAccessLogEntry { common_properties: Some(begins), response: None }.encode_to_vec());
+    let ended = by_hand(&process).await.call(LOG, &[], written(&entries)).await.0;
+    assert_eq!(ended.code(), Code::Ok);
+    for (result, entries) in [("recorded", 2), ("undecodable", 1), ("in_progress", 1)] {
+        counted(&process, result, entries).await;
+    }
+    let response = proxy.check(request("shop", &[])).await.unwrap();
+    assert_eq!(header(denied(&response), "x-breakerd-state"), Some("OPEN"));
+}
+
+/// A proxy begins its stream with a large message, and may then have nothing to say for days.
+#[tokio::test]
+async fn a_stream_that_stays_open_keeps_nothing_of_its_messages() {
+    const STREAMS: u32 = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(folder.path(), "").await;
+    let mut client = by_hand(&process).await;
+    // An entry, and what is skipped.
+    let message = framed(&[field(2, &field(1, &[])), field(1, &vec![0; 250_000])].concat());
+    let (mut held, mut resident) = (Vec::new(), Vec::new());
+    for stream in 1..=2 * STREAMS {
+        held.push(tokio::spawn(client.begin(LOG, &[], Sent::Begun(message.clone()))));
+        counted(&process, "no_permit", stream).await;
+        if stream % STREAMS == 0 {
+            resident.push(process.resident_bytes());
+        }
+    }
+    // The first ones have brought the allocator to its size.
+    let grown = resident[1].saturating_sub(resident[0]);
+    assert!(grown < 16 << 20, "{} MiB for {STREAMS} streams", grown >> 20);
+    drop((held, client));
 }
 
 #[tokio::test]

@@ -3,25 +3,38 @@
 //! A stream is read for as long as its proxy runs, and never waits for the store: what an outcome of a probe comes to is no matter to
 //! the proxy. An entry that cannot be counted is counted as such, and ends no stream. Entries that never come end with the leases of
 //! their permits.
+//!
+//! Messages are taken from the body as they are, and not by the service that tonic generates: that would decode all entries of a message
+//! at once, end the stream at one that it cannot decode, and keep the memory of the largest message for as long as the stream is open.
 
+use std::future::{Ready, poll_fn, ready};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use breakerd_api::envoy_api::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
-use breakerd_api::envoy_api::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
+use breaker::Time;
 use breakerd_api::envoy_api::envoy::service::accesslog::v3::{
     StreamAccessLogsMessage, StreamAccessLogsResponse,
 };
 use breakerd_api::v1::{RecordOutcomeRequest, RecordResult};
 use breakerd_common::clock::WallTime;
-use tonic::{Request, Response, Status, Streaming};
+use bytes::Bytes;
+use hyper::body::Body as _;
+use tonic::body::Body;
+use tonic::server::{ClientStreamingService, Grpc};
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
 
 use super::super::batch_budget::BatchBudget;
 use super::super::client_info::ClientInfo;
 use super::super::decide::{self, Recording};
+use super::super::gzip::PREFIX_BYTES;
 use super::super::health::HealthRegistry;
-use super::super::status::{Failure, of_stream};
+use super::super::request_body::RequestBody;
+use super::super::status::Failure;
 use super::super::stream_limiter::StreamLimiter;
 use super::outcome;
+use super::wire::{Logged, entries};
 use crate::app::{App, Loaded};
 use crate::metrics::LogEntry;
 
@@ -30,36 +43,79 @@ pub(in crate::grpc) struct AccessLogs {
     app: Arc<App>,
     streams: StreamLimiter,
     registry: Arc<HealthRegistry>,
+    /// How long a stream without entries goes on for a client that has lost its rights.
+    rights_checked_every: Duration,
 }
 
 impl AccessLogs {
-    pub(super) fn new(app: Arc<App>, streams: StreamLimiter, registry: Arc<HealthRegistry>) -> Self {
-        Self { app, streams, registry }
+    pub(super) fn new(
+        app: Arc<App>,
+        streams: StreamLimiter,
+        registry: Arc<HealthRegistry>,
+        rights_checked_every: Duration,
+    ) -> Self {
+        Self { app, streams, registry, rights_checked_every }
     }
 
-    async fn take(&self, loaded: &Loaded, client: &ClientInfo, entries: LogEntries) {
+    /// Reads one stream to its end, and answers it.
+    pub(in crate::grpc) async fn answer(&self, request: http::Request<RequestBody>) -> http::Response<Body> {
+        let (parts, body) = request.into_parts();
+        let ended = Ended(self.read(ClientInfo::in_extensions(&parts.extensions), body).await);
+        let codec = ProstCodec::<StreamAccessLogsResponse, StreamAccessLogsMessage>::default();
+        Grpc::new(codec).client_streaming(ended, http::Request::from_parts(parts, Body::empty())).await
+    }
+
+    async fn read(&self, client: ClientInfo, mut body: RequestBody) -> Result<(), Status> {
+        let loaded = self.app.loaded().ok_or_else(|| Failure::not_loaded(&self.app))?;
+        let slot = self.streams.take(&client)?;
+        let mut closing = self.registry.closing();
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = closing.begun() => break,
+                message = next_message(&mut body) => Some(message?),
+                () = tokio::time::sleep(self.rights_checked_every) => None,
+            };
+            slot.check()?;
+            let Some(message) = next else { continue };
+            let Some(message) = message else { break };
+            self.take(loaded, &client, &message).await?;
+        }
+        Ok(())
+    }
+
+    /// Records the outcomes of one message, each as it is read.
+    async fn take(&self, loaded: &Loaded, client: &ClientInfo, message: &[u8]) -> Result<(), Failure> {
         let wall = WallTime(self.app.clock.wall());
-        let outcomes: Vec<_> = match entries {
-            LogEntries::HttpLogs(logs) => {
-                logs.log_entry.into_iter().map(|entry| outcome::of_http(entry, wall)).collect()
-            }
-            LogEntries::TcpLogs(logs) => logs.log_entry.into_iter().map(outcome::of_tcp).collect(),
-        };
+        let wait_until = loaded.replica.outcomes_wait_until(None);
+        let mut now = self.app.clock.now();
         let mut budget = BatchBudget::default();
-        for outcome in outcomes {
+        for entry in entries(message) {
+            let problem = || "message of an access log is cut off".to_owned();
+            let (logged, entry) = entry.map_err(|_| Failure::Undecodable { problem: problem() })?;
             if budget.must_yield() {
                 tokio::task::yield_now().await;
             }
+            if budget.must_read_clock() {
+                now = self.app.clock.now();
+            }
+            let outcome = match logged {
+                Logged::Http => outcome::of_http(entry, wall),
+                Logged::Tcp => outcome::of_tcp(entry),
+            };
             let counted = match outcome {
-                None => LogEntry::NoPermit,
-                Some(outcome) => self.record(loaded, client, &outcome).await.unwrap_or_else(|failure| {
-                    budget.failed();
-                    tracing::debug!(reason = failure.reason(), "entry of an access log is not counted");
-                    LogEntry::Rejected
-                }),
+                Err(counted) => counted,
+                Ok(outcome) => {
+                    let recorded = self.record(loaded, client, &outcome, (now, wait_until)).await;
+                    recorded.unwrap_or_else(|failure| {
+                        budget.failed();
+                        not_counted(&failure)
+                    })
+                }
             };
             self.app.metrics.envoy.count(counted);
         }
+        Ok(())
     }
 
     async fn record(
@@ -67,12 +123,12 @@ impl AccessLogs {
         loaded: &Loaded,
         client: &ClientInfo,
         outcome: &RecordOutcomeRequest,
+        times: (Time, Time),
     ) -> Result<LogEntry, Failure> {
         // Without one it would be the outcome of a call that nobody allowed.
         if outcome.permit.is_empty() {
             return Ok(LogEntry::Rejected);
         }
-        let times = (self.app.clock.now(), loaded.replica.outcomes_wait_until(None));
         let recorded = match decide::record(loaded, client, client.own_creator(), outcome, times).await? {
             // The store will say what becomes of it, to nobody.
             Recording::Waiting(_) => return Ok(LogEntry::Recorded),
@@ -87,29 +143,34 @@ impl AccessLogs {
     }
 }
 
-#[tonic::async_trait]
-impl AccessLogService for AccessLogs {
-    async fn stream_access_logs(
-        &self,
-        request: Request<Streaming<StreamAccessLogsMessage>>,
-    ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        let loaded = self.app.loaded().ok_or_else(|| Failure::not_loaded(&self.app))?;
-        let client = ClientInfo::of(&request);
-        let slot = self.streams.take(&client)?;
-        let mut closing = self.registry.closing();
-        let mut messages = request.into_inner();
-        loop {
-            let message = tokio::select! {
-                biased;
-                () = closing.begun() => break,
-                message = messages.message() => message.map_err(of_stream)?,
-            };
-            let Some(message) = message else { break };
-            slot.check()?;
-            if let Some(entries) = message.log_entries {
-                self.take(loaded, &client, entries).await;
-            }
-        }
-        Ok(Response::new(StreamAccessLogsResponse {}))
+/// What an entry counts as whose outcome is not taken in: the fault is its own, or breakerd's.
+#[cold]
+fn not_counted(failure: &Failure) -> LogEntry {
+    tracing::debug!(reason = failure.reason(), "entry of an access log is not counted");
+    match failure {
+        Failure::Invalid(_) | Failure::UnknownPermitKey => LogEntry::Rejected,
+        _ => LogEntry::Failed,
+    }
+}
+
+/// The next message; none: the proxy has ended its stream.
+async fn next_message(body: &mut RequestBody) -> Result<Option<Bytes>, Status> {
+    // A frame of it is a whole message behind its prefix, or the trailers.
+    match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+        Some(Ok(frame)) => Ok(frame.into_data().ok().map(|message| message.slice(PREFIX_BYTES..))),
+        Some(Err(status)) if status.code() != Code::Cancelled => Err(status),
+        Some(Err(_)) | None => Ok(None),
+    }
+}
+
+/// How a stream has ended. It is answered by tonic, which reads nothing more of it.
+struct Ended(Result<(), Status>);
+
+impl ClientStreamingService<StreamAccessLogsMessage> for Ended {
+    type Response = StreamAccessLogsResponse;
+    type Future = Ready<Result<Response<StreamAccessLogsResponse>, Status>>;
+
+    fn call(&mut self, _: Request<Streaming<StreamAccessLogsMessage>>) -> Self::Future {
+        ready(self.0.clone().map(|()| Response::new(StreamAccessLogsResponse {})))
     }
 }

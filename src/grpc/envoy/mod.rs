@@ -6,19 +6,20 @@
 
 mod access_log;
 mod check;
+mod entry;
 mod outcome;
 mod settings;
 pub(super) mod wire;
 
 use std::sync::Arc;
 
-use breakerd_api::envoy_api::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use breakerd_api::envoy_api::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 
-use self::access_log::AccessLogs;
-use self::check::Checks;
+pub(super) use self::access_log::AccessLogs;
+pub(super) use self::check::Checks;
 pub use self::settings::EnvoySettings;
 use self::wire::MESSAGE_BYTES_MAX;
+use super::Limits;
 use super::health::HealthRegistry;
 use super::stream_limiter::StreamLimiter;
 use crate::app::App;
@@ -27,7 +28,7 @@ use crate::app::App;
 #[derive(Clone)]
 pub(super) struct EnvoyServices {
     pub(super) checks: AuthorizationServer<Checks>,
-    pub(super) access_logs: AccessLogServiceServer<AccessLogs>,
+    pub(super) access_logs: Arc<AccessLogs>,
 }
 
 impl EnvoyServices {
@@ -36,13 +37,14 @@ impl EnvoyServices {
         settings: EnvoySettings,
         streams: StreamLimiter,
         registry: Arc<HealthRegistry>,
+        limits: &Limits,
     ) -> Self {
         let checks = Checks::new(Arc::clone(app), settings);
-        let access_logs = AccessLogs::new(Arc::clone(app), streams, registry);
+        // As often as a watch checks them.
+        let access_logs = AccessLogs::new(Arc::clone(app), streams, registry, limits.heartbeat_every);
         Self {
             checks: AuthorizationServer::new(checks).max_decoding_message_size(MESSAGE_BYTES_MAX),
-            access_logs: AccessLogServiceServer::new(access_logs)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            access_logs: Arc::new(access_logs),
         }
     }
 }

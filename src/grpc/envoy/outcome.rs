@@ -3,21 +3,17 @@
 //! Response flags come first: a response of 200 whose body broke off has one. Then the status of gRPC, then that of HTTP. A client
 //! that went away says nothing of the service.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use breakerd_api::envoy_api::envoy::data::accesslog::v3::{
-    AccessLogCommon, AccessLogType, HttpAccessLogEntry, HttpResponseProperties, ResponseFlags,
-    TcpAccessLogEntry,
-};
+use breakerd_api::envoy_api::envoy::data::accesslog::v3::{AccessLogType, ResponseFlags};
+use breakerd_api::time;
 use breakerd_api::v1::{Outcome, RecordOutcomeRequest};
 use breakerd_common::clock::WallTime;
-use prost_types::value::Kind;
-use prost_types::{Struct, Value};
 
-use super::wire::{CALLER_FIELD, PERMIT_FIELD};
+use super::entry::{Common, Entry};
+use crate::metrics::LogEntry;
 use crate::retry_after::RetryAfter;
 
 /// Statuses of HTTP that are failures: too many requests, and what is the service's fault.
@@ -30,41 +26,37 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 /// The flag of attempts that are used up, where none says more.
 const USED_UP: &str = "upstream_retry_limit_exceeded";
 
-/// The outcome of a request; none: the entry is not of its end, or it had no permit. `now` is for a `retry-after` that is a date.
-pub(super) fn of_http(entry: HttpAccessLogEntry, now: WallTime) -> Option<RecordOutcomeRequest> {
-    let common = entry.common_properties?;
-    if !is_of(&common, AccessLogType::DownstreamEnd) {
-        return None;
-    }
-    let response = entry.response.unwrap_or_default();
-    let of_response = by_grpc(&response).unwrap_or_else(|| by_status(response.response_code));
-    let is_answer = of_response == Judged::Success && response.response_code.is_some_and(|code| code < 400);
-    let judged = match by_flags(common.response_flags.as_ref()) {
+/// The outcome of a request, or what else its entry is. `now` is for a `retry-after` that is a date.
+pub(super) fn of_http(entry: &[u8], now: WallTime) -> Result<RecordOutcomeRequest, LogEntry> {
+    let entry = read(entry, AccessLogType::DownstreamEnd)?;
+    let code = entry.code();
+    let of_response = by_grpc(&entry).unwrap_or_else(|| by_status(code));
+    let is_answer = of_response == Judged::Success && code.is_some_and(|code| code < 400);
+    let judged = match by_flags(entry.common.response_flags.as_ref()) {
         // Hedged attempts go on when the time of the last one is over, and one can still answer.
         Some(Judged::Failure(class)) if class == USED_UP && is_answer => Judged::Success,
         Some(judged) => judged,
         None => of_response,
     };
-    let retry_after = match response.response_code {
-        Some(TOO_MANY_REQUESTS | 503) => retry_after(&response, now),
+    let retry_after = match code {
+        Some(TOO_MANY_REQUESTS | 503) => retry_after(&entry, now),
         _ => None,
     };
-    of(common, judged, retry_after)
+    of(&entry, judged, retry_after)
 }
 
-/// The outcome of a connection of TCP.
-pub(super) fn of_tcp(entry: TcpAccessLogEntry) -> Option<RecordOutcomeRequest> {
-    let common = entry.common_properties?;
-    if !is_of(&common, AccessLogType::TcpConnectionEnd) {
-        return None;
-    }
-    let judged = by_flags(common.response_flags.as_ref()).unwrap_or(Judged::Success);
-    of(common, judged, None)
+/// The outcome of a connection of TCP, or what else its entry is.
+pub(super) fn of_tcp(entry: &[u8]) -> Result<RecordOutcomeRequest, LogEntry> {
+    let entry = read(entry, AccessLogType::TcpConnectionEnd)?;
+    let judged = by_flags(entry.common.response_flags.as_ref()).unwrap_or(Judged::Success);
+    of(&entry, judged, None)
 }
 
-/// By the number: there are kinds that are not known here, of the middle of a request.
-fn is_of(common: &AccessLogCommon, end: AccessLogType) -> bool {
-    [AccessLogType::NotSet, end].iter().any(|kind| *kind as i32 == common.access_log_type)
+/// An entry of an `end`. By the number: there are kinds that are not known here, of the middle of a request.
+fn read(entry: &[u8], end: AccessLogType) -> Result<Entry<'_>, LogEntry> {
+    let entry = Entry::read(entry).map_err(|_| LogEntry::Undecodable)?;
+    let is_end = [AccessLogType::NotSet, end].iter().any(|kind| *kind as i32 == entry.common.access_log_type);
+    if is_end { Ok(entry) } else { Err(LogEntry::InProgress) }
 }
 
 /// What an entry says of the service.
@@ -77,43 +69,32 @@ enum Judged {
 }
 
 fn of(
-    common: AccessLogCommon,
+    entry: &Entry<'_>,
     judged: Judged,
     retry_after: Option<Duration>,
-) -> Option<RecordOutcomeRequest> {
-    let duration = duration(&common);
-    let metadata = common.metadata?.filter_metadata;
-    let of_check = metadata.values().find(|kept| field(kept, PERMIT_FIELD).is_some())?;
-    let permit = STANDARD.decode(field(of_check, PERMIT_FIELD)?).unwrap_or_default();
-    let caller = field(of_check, CALLER_FIELD).unwrap_or_default().to_owned();
+) -> Result<RecordOutcomeRequest, LogEntry> {
+    let (permit, caller) = entry.permit().ok_or(LogEntry::NoPermit)?;
+    let permit = STANDARD.decode(permit).unwrap_or_default();
     let (outcome, error_class) = match judged {
         Judged::Success => (Outcome::Success, String::new()),
         Judged::Failure(class) => (Outcome::Failure, class),
         Judged::Ignored => (Outcome::Ignored, String::new()),
     };
-    let to_wire = |duration| prost_types::Duration::try_from(duration).ok();
-    Some(RecordOutcomeRequest {
+    Ok(RecordOutcomeRequest {
         permit: permit.into(),
         outcome: outcome as i32,
         error_class,
-        duration: duration.and_then(to_wire),
-        retry_after: retry_after.and_then(to_wire),
-        caller,
+        duration: duration(&entry.common).map(time::to_duration),
+        retry_after: retry_after.map(time::to_duration),
+        caller: caller.to_owned(),
         ..RecordOutcomeRequest::default()
     })
 }
 
-fn field<'a>(kept: &'a Struct, name: &str) -> Option<&'a str> {
-    match kept.fields.get(name) {
-        Some(Value { kind: Some(Kind::StringValue(text)) }) => Some(text),
-        _ => None,
-    }
-}
-
-/// How long the service took: from the first byte to it to the last one from it, or to the end of the request where none came.
-fn duration(common: &AccessLogCommon) -> Option<Duration> {
-    let read =
-        |duration: &Option<prost_types::Duration>| Duration::try_from(duration.as_ref().copied()?).ok();
+/// How long the service took: from the first byte to it to the last one from it, or to the end of the request where none came. A time
+/// that is none is left out.
+fn duration(common: &Common) -> Option<Duration> {
+    let read = |duration: &Option<prost_types::Duration>| time::duration((*duration)?).ok();
     let began = read(&common.time_to_first_upstream_tx_byte)?;
     let ended = read(&common.time_to_last_upstream_rx_byte).or_else(|| read(&common.duration))?;
     Some(ended.saturating_sub(began))
@@ -158,9 +139,9 @@ fn by_flags(flags: Option<&ResponseFlags>) -> Option<Judged> {
 }
 
 /// None: it is no response of gRPC, or its status was not logged.
-fn by_grpc(response: &HttpResponseProperties) -> Option<Judged> {
-    let status = |of: &BTreeMap<String, String>| of.get("grpc-status")?.parse::<u32>().ok();
-    let status = status(&response.response_trailers).or_else(|| status(&response.response_headers))?;
+fn by_grpc(entry: &Entry<'_>) -> Option<Judged> {
+    let status = |logged: Option<&str>| logged?.parse::<u32>().ok();
+    let status = status(entry.trailer("grpc-status")).or_else(|| status(entry.header("grpc-status")))?;
     let class = match status {
         // The client gave up.
         1 => return Some(Judged::Ignored),
@@ -186,8 +167,8 @@ fn by_status(code: Option<u32>) -> Judged {
 }
 
 /// Seconds, or a date.
-fn retry_after(response: &HttpResponseProperties, now: WallTime) -> Option<Duration> {
-    let asked = RetryAfter::parse(response.response_headers.get("retry-after")?)?.after(now);
+fn retry_after(entry: &Entry<'_>, now: WallTime) -> Option<Duration> {
+    let asked = RetryAfter::parse(entry.header("retry-after")?)?.after(now);
     Some(asked.min(RETRY_AFTER_MAX))
 }
 
@@ -195,10 +176,21 @@ fn retry_after(response: &HttpResponseProperties, now: WallTime) -> Option<Durat
 mod tests {
     use breaker::Time;
     use breakerd_api::envoy_api::envoy::config::core::v3::Metadata;
+    use breakerd_api::envoy_api::envoy::data::accesslog::v3::{
+        AccessLogCommon, HttpAccessLogEntry, HttpResponseProperties, TcpAccessLogEntry,
+    };
+    use prost::Message as _;
+    use prost_types::value::Kind;
+    use prost_types::{Struct, Value};
 
+    use super::super::wire::{CALLER_FIELD, PERMIT_FIELD};
     use super::*;
 
     const NOW: WallTime = WallTime(Time::from_micros(1_800_000_000_000_000));
+
+    fn of_http(entry: &HttpAccessLogEntry, now: WallTime) -> Result<RecordOutcomeRequest, LogEntry> {
+        super::of_http(&entry.encode_to_vec(), now)
+    }
 
     fn kept() -> Metadata {
         let value = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
@@ -229,7 +221,7 @@ mod tests {
         HttpAccessLogEntry { common_properties: Some(common(flags)), response: Some(response) }
     }
 
-    fn judged(entry: HttpAccessLogEntry) -> (Outcome, String) {
+    fn judged(entry: &HttpAccessLogEntry) -> (Outcome, String) {
         let outcome = of_http(entry, NOW).unwrap();
         (outcome.outcome(), outcome.error_class)
     }
@@ -267,7 +259,7 @@ mod tests {
             (429, ResponseFlags { rate_limited: true, ..none }, ignored),
         ];
         for (code, flags, expected) in cases {
-            assert_eq!(judged(entry(code, flags)), expected, "{code} {flags:?}");
+            assert_eq!(judged(&entry(code, flags)), expected, "{code} {flags:?}");
         }
     }
 
@@ -293,7 +285,7 @@ mod tests {
                     headers.insert("grpc-status".to_owned(), status.to_owned());
                 }
             }
-            assert_eq!(judged(entry), expected, "{of_headers} {of_trailers}");
+            assert_eq!(judged(&entry), expected, "{of_headers} {of_trailers}");
         }
         let used_up = ResponseFlags { upstream_retry_limit_exceeded: true, ..ResponseFlags::default() };
         for (status, expected) in
@@ -302,7 +294,7 @@ mod tests {
             let mut entry = entry(200, used_up);
             let trailers = &mut entry.response.as_mut().unwrap().response_trailers;
             trailers.insert("grpc-status".to_owned(), status.to_owned());
-            assert_eq!(judged(entry), expected, "attempts used up, and {status}");
+            assert_eq!(judged(&entry), expected, "attempts used up, and {status}");
         }
     }
 
@@ -310,13 +302,13 @@ mod tests {
     fn an_outcome_has_its_permit_its_caller_and_the_time_that_the_service_took() {
         let mut of_end = entry(503, ResponseFlags::default());
         of_end.response.as_mut().unwrap().response_headers.insert("retry-after".to_owned(), " 7 ".to_owned());
-        let outcome = of_http(of_end.clone(), NOW).unwrap();
+        let outcome = of_http(&of_end, NOW).unwrap();
         let millis = |millis| Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 });
         assert_eq!((&*outcome.permit, &*outcome.caller), (&[1, 2, 3][..], "spiffe://mesh/shop"));
         assert_eq!((outcome.duration, outcome.retry_after.map(|asked| asked.seconds)), (millis(20), Some(7)));
         // It never answered: until the end of the request.
         of_end.common_properties.as_mut().unwrap().time_to_last_upstream_rx_byte = None;
-        assert_eq!(of_http(of_end, NOW).unwrap().duration, millis(400));
+        assert_eq!(of_http(&of_end, NOW).unwrap().duration, millis(400));
     }
 
     #[test]
@@ -329,7 +321,7 @@ mod tests {
                 .unwrap()
                 .response_headers
                 .insert("retry-after".to_owned(), text.to_owned());
-            of_http(entry, NOW).unwrap().retry_after.map(|asked| asked.seconds)
+            of_http(&entry, NOW).unwrap().retry_after.map(|asked| asked.seconds)
         };
         assert_eq!(in_seconds("Fri, 15 Jan 2027 08:01:00 GMT", 429), Some(60));
         assert_eq!(in_seconds("Fri, 15 Jan 2021 08:01:00 GMT", 503), Some(0));
@@ -343,19 +335,76 @@ mod tests {
         let mut begins = entry(200, ResponseFlags::default());
         // DownstreamStart
         begins.common_properties.as_mut().unwrap().access_log_type = 4;
-        assert_eq!(of_http(begins, NOW), None);
+        assert_eq!(of_http(&begins, NOW), Err(LogEntry::InProgress));
         let mut denied = entry(503, ResponseFlags::default());
         denied.common_properties.as_mut().unwrap().metadata = None;
-        assert_eq!(of_http(denied, NOW), None);
-        assert_eq!(of_http(HttpAccessLogEntry::default(), NOW), None);
+        assert_eq!(of_http(&denied, NOW), Err(LogEntry::NoPermit));
+        assert_eq!(of_http(&HttpAccessLogEntry::default(), NOW), Err(LogEntry::NoPermit));
         let tcp = |flags, kind: AccessLogType| {
             let common = AccessLogCommon { access_log_type: kind as i32, ..common(flags) };
-            of_tcp(TcpAccessLogEntry { common_properties: Some(common) }).map(|outcome| outcome.outcome())
+            let entry = TcpAccessLogEntry { common_properties: Some(common) };
+            of_tcp(&entry.encode_to_vec()).map(|outcome| outcome.outcome())
         };
         let refused = ResponseFlags { upstream_connection_failure: true, ..ResponseFlags::default() };
         let end = AccessLogType::TcpConnectionEnd;
-        assert_eq!(tcp(ResponseFlags::default(), end), Some(Outcome::Success));
-        assert_eq!(tcp(refused, end), Some(Outcome::Failure));
-        assert_eq!(tcp(refused, AccessLogType::DownstreamEnd), None);
+        assert_eq!(tcp(ResponseFlags::default(), end), Ok(Outcome::Success));
+        assert_eq!(tcp(refused, end), Ok(Outcome::Failure));
+        assert_eq!(tcp(refused, AccessLogType::DownstreamEnd), Err(LogEntry::InProgress));
+    }
+
+    #[test]
+    fn a_permit_is_taken_from_the_filter_that_checked_and_from_no_other() {
+        let mut entry = entry(500, ResponseFlags::default());
+        let of_a_client = Struct { fields: [(PERMIT_FIELD.to_owned(), Value::from("BAUG"))].into() };
+        let filters =
+            &mut entry.common_properties.as_mut().unwrap().metadata.as_mut().unwrap().filter_metadata;
+        filters.insert("a.first".to_owned(), of_a_client.clone());
+        filters.insert("my.tags".to_owned(), of_a_client);
+        assert_eq!(&*of_http(&entry, NOW).unwrap().permit, &[1, 2, 3]);
+        let filters =
+            &mut entry.common_properties.as_mut().unwrap().metadata.as_mut().unwrap().filter_metadata;
+        filters.remove("envoy.filters.http.ext_authz");
+        assert_eq!(of_http(&entry, NOW), Err(LogEntry::NoPermit));
+    }
+
+    /// Filters keep what a client sent in a header as it came, and tokens as deep as they are.
+    #[test]
+    fn what_other_filters_keep_costs_no_outcome() {
+        let mut written = entry(500, ResponseFlags::default()).encode_to_vec();
+        let deep = (0..400).fold(Vec::new(), |inner, _| field(6, &field(1, &inner)));
+        for value in [field(3, b"\xff\xfe"), deep] {
+            let tags = field(1, &[field(1, b"tag"), field(2, &value)].concat());
+            let filter = field(1, &[field(1, b"my.tags"), field(2, &tags)].concat());
+            let mut common = common(ResponseFlags::default()).encode_to_vec();
+            common.extend(field(17, &[filter, kept().encode_to_vec()].concat()));
+            written.extend(field(1, &common));
+            assert_eq!(&*super::of_http(&written, NOW).unwrap().permit, &[1, 2, 3]);
+        }
+        let response = field(4, &[field(1, b"retry-after"), field(2, b"\xff")].concat());
+        written.extend(field(4, &response));
+        assert!(super::of_http(&written, NOW).is_ok());
+        written.extend([0x0a, 0x7f]);
+        assert_eq!(super::of_http(&written, NOW), Err(LogEntry::Undecodable));
+    }
+
+    fn field(number: u32, content: &[u8]) -> Vec<u8> {
+        let mut field = Vec::new();
+        prost::encoding::bytes::encode(number, &content.to_vec(), &mut field);
+        field
+    }
+
+    #[test]
+    fn times_that_are_none_are_left_out() {
+        let wrong =
+            [(i64::MIN, i32::MIN), (i64::MAX, i32::MAX), (-1, 0), (0, i32::MAX), (315_576_000_001, 0)];
+        for (seconds, nanos) in wrong {
+            let time = Some(prost_types::Duration { seconds, nanos });
+            let mut entry = entry(500, ResponseFlags::default());
+            let common = entry.common_properties.as_mut().unwrap();
+            (common.time_to_last_upstream_rx_byte, common.duration) = (time, time);
+            assert_eq!(of_http(&entry, NOW).unwrap().duration, None, "{seconds} {nanos}");
+            entry.common_properties.as_mut().unwrap().time_to_first_upstream_tx_byte = time;
+            assert_eq!(of_http(&entry, NOW).unwrap().duration, None, "{seconds} {nanos}");
+        }
     }
 }
