@@ -227,7 +227,10 @@ impl Call {
             Code::PermissionDenied => self.refused(Refusal::PermissionDenied),
             _ => {}
         }
-        if is_refusal(code, response.status()) {
+        // What a check is refused for is what a client of the proxy has asked, and costs as much as a decision: the checks of all others
+        // must not wait for it.
+        let is_refused_by_service = self.method == Method::EnvoyCheck && slot.is_some();
+        if !is_refused_by_service && is_refusal(code, response.status()) {
             self.connection.read_budget.count_refused();
         }
         self.count(code);

@@ -142,6 +142,27 @@ async fn a_connection_whose_calls_are_refused_is_slowed_down_and_no_other() {
     tokio::time::timeout(LONG, world.served).await.unwrap().unwrap();
 }
 
+/// One that asks for hosts or paths without a breaker would else delay the checks of all others until their proxy lets them pass.
+#[tokio::test]
+async fn a_client_of_a_proxy_whose_checks_are_refused_slows_no_proxy_down() {
+    const ENVOY_CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+    let world = World::new().await;
+    let mut proxy = Client::of(&world).await;
+    let mut flood = JoinSet::new();
+    for _ in 0..3_000 {
+        let answered = proxy.begin(ENVOY_CHECK, &[], Sent::Whole(vec![0; 5]));
+        flood.spawn(async move { read(answered.await.unwrap()).await.0 });
+    }
+    while let Some(status) = flood.join_next().await {
+        assert_eq!(status.unwrap().code(), Code::InvalidArgument);
+    }
+    let throttled = [Protocol::Grpc.as_str(), Refusal::RefusalRate.as_str()];
+    assert_eq!(world.app.metrics.access.refused_total.with_label_values(&throttled).get(), 0);
+    drop(proxy);
+    world.shutdown.cancel();
+    tokio::time::timeout(LONG, world.served).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn the_errors_of_a_batch_take_no_more_than_is_charged_for_them() {
     /// What a call is charged for an item of its batch.
