@@ -146,14 +146,18 @@ impl Tally {
     /// How many more outcomes like those of `run` can be counted at once: whether they make a trip can change with the last of them, and
     /// with none before it. The last that was counted was one of the run's.
     ///
-    /// A handful of such parts make a run in a window of time. In one of calls, where what leaves is of any kind, each
-    /// outcome is a part until the window is full of the run's.
+    /// A handful of such parts make a run in a window of time. In one of calls, where what leaves is of any kind and of any caller, each
+    /// outcome is a part until the window is full of the run's, and too few callers are left in it.
     pub(crate) fn part_of(&self, run: Run, thresholds: &Thresholds) -> u32 {
         let totals = self.window.totals();
         let until = |threshold: u32, reached: u32| threshold.checked_sub(reached).filter(|left| *left > 0);
         let longest = until(thresholds.failure_threshold(), self.consecutive_failures).filter(|_| run.failed);
         let by_window = match &self.window {
-            Window::Count(window) if !window.is_full_of(run.failed, run.slow) => [Some(1), None, None, None],
+            Window::Count(window)
+                if !window.is_full_of(run.failed, run.slow) || self.has_other_reporters(thresholds) =>
+            {
+                [Some(1), None, None, None]
+            }
             Window::Count(_) => [None; 4],
             Window::Time(_) => [
                 until(thresholds.minimum_calls(), totals.calls),
@@ -167,6 +171,15 @@ impl Tally {
         };
         let parts = by_window.into_iter().chain([longest]);
         parts.flatten().min().unwrap_or(u32::MAX)
+    }
+
+    /// Whether enough callers for a trip that needs several are in the window: with the next outcome of one of them, another can leave.
+    fn has_other_reporters(&self, thresholds: &Thresholds) -> bool {
+        let needed = thresholds.minimum_reporters();
+        let Some(reporter_sets) = self.reporters.as_deref().filter(|_| needed > 1) else { return false };
+        [&reporter_sets.failed, &reporter_sets.slow]
+            .iter()
+            .any(|reporters| reporters.in_window(&self.window, reporter_sets.counted) >= needed)
     }
 
     /// Counts what other replicas counted. Their order among themselves is unknown: any new success ends

@@ -20,7 +20,7 @@ use proptest::prelude::*;
 
 use crate::play::Play;
 use crate::settings::settings;
-use crate::steps::steps;
+use crate::steps::{observed_runs, steps};
 
 /// Enough to find what a change breaks, few enough for a slow machine in debug.
 const CASES: u32 = 400;
@@ -28,6 +28,12 @@ const CASES: u32 = 400;
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     ProptestConfig { cases: cases.unwrap_or(CASES), ..ProptestConfig::default() }
+}
+
+/// For stories that are short: the same time is enough for more of them.
+fn config_of_short() -> ProptestConfig {
+    let config = config();
+    ProptestConfig { cases: config.cases.saturating_mul(25), ..config }
 }
 
 /// A time in the middle of nowhere: slices of windows of time begin before it and end after it.
@@ -43,6 +49,22 @@ proptest! {
         settings in settings(),
         now in beginning(),
         steps in steps(120),
+    ) {
+        let mut play = Play::begin(&settings, now);
+        for step in &steps {
+            play.step(step);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config_of_short())]
+
+    #[test]
+    fn they_agree_on_runs_that_are_only_observed(
+        settings in settings(),
+        now in beginning(),
+        steps in observed_runs(16),
     ) {
         let mut play = Play::begin(&settings, now);
         for step in &steps {

@@ -140,6 +140,21 @@ pub(crate) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     vec((when(), what()).prop_map(|(when, what)| Step { when, what }), 1..most)
 }
 
+/// Short runs of several callers under METRICS_ONLY, which says of each call whether it would be denied: within the wait, and behind it.
+pub(crate) fn observed_runs(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    let when = prop_oneof![
+        3 => Just(When::AtOnce),
+        1 => (0_u64..400_000_000).prop_map(|micros| When::After { micros }),
+    ];
+    let run = (report(), 1_u32..16).prop_map(|(report, count)| What::Run { epoch: None, report, count });
+    let observes = What::Override { kind: OverrideKind::MetricsOnly, expires_after_ms: None };
+    let begins = Step { when: When::AtOnce, what: observes };
+    vec((when, run).prop_map(|(when, what)| Step { when, what }), 1..most).prop_map(move |mut steps| {
+        steps.insert(0, begins.clone());
+        steps
+    })
+}
+
 fn when() -> impl Strategy<Value = When> {
     let beside = || select(vec![-1_i64, 0, 0, 1]);
     prop_oneof![
