@@ -14,44 +14,59 @@ use tonic::{Request, Response, Status};
 
 use super::{Process, Result, SHAPES, Server, Shape, free_address, median, pinned};
 
+/// Two processes that do the same differ by some percent, by where their memory lies, for as long as they run: so each is started
+/// several times.
+const TRACE_STARTS: usize = 6;
 /// What traces cost is a small share: many short rounds tell it better than a few long ones. Even, so that each of two servers
 /// goes first as often as the other.
-const TRACE_ROUNDS: usize = 10;
+const TRACE_ROUNDS: usize = 4;
 const TRACE_CALLS: usize = 50_000;
 
 /// What traces cost: the same calls with tracing disabled, with none of them sampled, and with 1 % of them sampled and sent to a
 /// collector, which has the other core, beside the clients. The first row is two servers with tracing disabled: how far two
-/// processes that do the same are apart, which the others cannot tell from a cost. Calls a second have the part of the collector and
+/// that do the same are apart, which the others cannot tell from a cost. Calls a second have the part of the collector and
 /// of the machine in them; the processor time of the server is its own.
 pub(super) fn compare_with_disabled(folder: &Path, body: &Path) -> Result<()> {
     let address = free_address()?;
     let mut collector = pinned("1", &std::env::current_exe()?);
     let _collector = Process(collector.arg("--collector").arg(address.to_string()).spawn()?);
-    let off = Server::start_breakerd(&folder.join("untraced"), None, None)?;
     println!(
-        "\nWith traces, against disabled; medians of {TRACE_ROUNDS} rounds of {TRACE_CALLS} calls, and of their ratios"
+        "\nWith traces, against disabled; medians of {TRACE_STARTS} starts with {TRACE_ROUNDS} rounds of {TRACE_CALLS} calls each, \
+         and of their ratios"
     );
     for (ratio, promise) in [(None, "1"), (Some(0.0), "1"), (Some(0.01), "0.97")] {
         let name = ratio.map_or("disabled".to_owned(), |ratio| format!("sampled {ratio}"));
-        let traced = Server::start_with(&folder.join(&name), |command| {
-            if let Some(ratio) = ratio {
-                command.env("BREAKERD_TRACING_ENDPOINT", format!("http://{address}"));
-                command.env("BREAKERD_TRACING_SAMPLE_RATIO", ratio.to_string());
+        let mut measured: [Pairs; SHAPES.len()] = Default::default();
+        let mut sent = 0.0;
+        for start in 0..TRACE_STARTS {
+            let off = Server::start_breakerd(&folder.join(format!("{name}, {start}, without")), None, None)?;
+            let traced = Server::start_with(&folder.join(format!("{name}, {start}")), |command| {
+                if let Some(ratio) = ratio {
+                    command.env("BREAKERD_TRACING_ENDPOINT", format!("http://{address}"));
+                    command.env("BREAKERD_TRACING_SAMPLE_RATIO", ratio.to_string());
+                }
+            })?;
+            for ((connections, streams), pairs) in SHAPES.into_iter().zip(&mut measured) {
+                let shape = Shape { path: "AllowRequest", body, calls: TRACE_CALLS, connections, streams };
+                pairs.measure(&traced, &off, &shape)?;
             }
-        })?;
-        for (connections, streams) in SHAPES {
-            let shape = Shape { path: "AllowRequest", body, calls: TRACE_CALLS, connections, streams };
-            let Pairs { with, without, ratio, time } = pairs(&traced, &off, &shape)?;
+            // Spans are collected for a second before they are sent.
+            std::thread::sleep(Duration::from_secs(2));
+            sent += traced.metric("tracing_exported_spans_total")?;
+        }
+        for ((connections, streams), pairs) in SHAPES.into_iter().zip(&mut measured) {
             println!(
-                "  AllowRequest, {connections:>2} connections x {streams:>3} streams, {name:<12}: {with:>8.0} calls/s, \
-                 disabled {without:>8.0} calls/s, ratio {ratio:.3}, of processor time a call {time:.3} (promise: {promise})"
+                "  AllowRequest, {connections:>2} connections x {streams:>3} streams, {name:<12}: {:>8.0} calls/s, \
+                 disabled {:>8.0} calls/s, ratio {:.3}, of processor time a call {:.3} (promise: {promise})",
+                median(&mut pairs.with),
+                median(&mut pairs.without),
+                median(&mut pairs.ratios),
+                median(&mut pairs.times)
             );
         }
-        // What is dropped, or not taken, costs less than what is sent. Spans are collected for a second before they are.
-        std::thread::sleep(Duration::from_secs(2));
-        let sent = traced.metric("tracing_exported_spans_total")?;
-        let calls = f64::from(u32::try_from(SHAPES.len() * (TRACE_ROUNDS + 1) * TRACE_CALLS)?);
-        let expected = calls * ratio.unwrap_or_default();
+        // What is dropped, or not taken, costs less than what is sent.
+        let calls = u32::try_from(TRACE_STARTS * SHAPES.len() * (TRACE_ROUNDS + 1) * TRACE_CALLS)?;
+        let expected = f64::from(calls) * ratio.unwrap_or_default();
         println!("  {name}: {sent} spans were sent, {expected} expected");
         if !(expected * 0.9..=expected * 1.1).contains(&sent) {
             return Err(format!("{name}: these are not the spans that were to be measured").into());
@@ -60,44 +75,41 @@ pub(super) fn compare_with_disabled(folder: &Path, body: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Medians of rates, and of the ratios of what was measured next to each other.
+/// Rates, and the ratios of what was measured next to each other.
+#[derive(Default)]
 struct Pairs {
-    with: f64,
-    without: f64,
-    ratio: f64,
+    with: Vec<f64>,
+    without: Vec<f64>,
+    ratios: Vec<f64>,
     /// Processor time of the server without, over that with: as the rates are, below 1 where traces cost something.
-    time: f64,
+    times: Vec<f64>,
 }
 
-/// Rounds of both servers, one behind the other, each first in turn: a machine that grows slower during a round slows both as
-/// often. The first loads are not counted: memory and branches are cold.
-fn pairs(traced: &Server, off: &Server, shape: &Shape<'_>) -> Result<Pairs> {
-    let measure = |server: &Server| -> Result<(f64, f64)> {
-        let before = server.processor_time()?;
-        let rate = server.load(shape)?;
-        Ok((rate, Duration::from_nanos(server.processor_time()? - before).as_secs_f64()))
-    };
-    measure(off)?;
-    measure(traced)?;
-    let (mut with, mut without, mut ratios, mut times) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for round in 0..TRACE_ROUNDS {
-        let (ours, theirs) = if round % 2 == 0 {
-            let theirs = measure(off)?;
-            (measure(traced)?, theirs)
-        } else {
-            (measure(traced)?, measure(off)?)
+impl Pairs {
+    /// Rounds of both servers, one behind the other, each first in turn: a machine that grows slower during a round slows both as
+    /// often. The first loads are not counted: memory and branches are cold.
+    fn measure(&mut self, traced: &Server, off: &Server, shape: &Shape<'_>) -> Result<()> {
+        let measure = |server: &Server| -> Result<(f64, f64)> {
+            let before = server.processor_time()?;
+            let rate = server.load(shape)?;
+            Ok((rate, Duration::from_nanos(server.processor_time()? - before).as_secs_f64()))
         };
-        with.push(ours.0);
-        without.push(theirs.0);
-        ratios.push(ours.0 / theirs.0);
-        times.push(theirs.1 / ours.1);
+        measure(off)?;
+        measure(traced)?;
+        for round in 0..TRACE_ROUNDS {
+            let (ours, theirs) = if round % 2 == 0 {
+                let theirs = measure(off)?;
+                (measure(traced)?, theirs)
+            } else {
+                (measure(traced)?, measure(off)?)
+            };
+            self.with.push(ours.0);
+            self.without.push(theirs.0);
+            self.ratios.push(ours.0 / theirs.0);
+            self.times.push(theirs.1 / ours.1);
+        }
+        Ok(())
     }
-    Ok(Pairs {
-        with: median(&mut with),
-        without: median(&mut without),
-        ratio: median(&mut ratios),
-        time: median(&mut times),
-    })
 }
 
 /// A collector of traces that keeps nothing.
