@@ -11,8 +11,9 @@ chmod 755 "$dir"
 trap '"$here/pgbouncer.sh" stop "$dir"; rm -rf "$dir"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-# The tests' own connections send extra_float_digits; each test has a database, and processes that connect to it.
+# The tests' own connections send extra_float_digits; each test has a database, and processes that connect to it. Connections to the database
+# of a test that is over are closed soon: kept as long as they are by default, those of all tests are more than Postgres accepts.
 BREAKERD_TEST_POSTGRES_URL=$("$here/pgbouncer.sh" start "$dir" "$BREAKERD_TEST_POSTGRES_URL" transaction \
-  "max_prepared_statements = 200" "max_client_conn = 2000" "ignore_startup_parameters = extra_float_digits")
+  "max_prepared_statements = 200" "max_client_conn = 2000" "server_idle_timeout = 5" "ignore_startup_parameters = extra_float_digits")
 export BREAKERD_TEST_POSTGRES_URL
 "$@"

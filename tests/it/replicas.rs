@@ -29,7 +29,8 @@ use tempfile::TempDir;
 use crate::process::{Process, eventually, program, program_at};
 use crate::support::postgres;
 
-/// Trips at the third failure in a row, and waits for a second; two probes close it.
+/// Trips at the third failure in a row, and waits for a second; two probes close it. A test that waits until others show OPEN needs a service
+/// that stays so: on a busy machine the wait is over before they do.
 const CONFIG: &str = "[circuit_breaker]
 failure_threshold = 3
 timeout_seconds = 1

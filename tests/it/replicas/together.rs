@@ -111,12 +111,12 @@ async fn what_a_killed_replica_told_its_callers_is_in_the_history_after_it_retur
     let folder = one.folder;
     one.process.kill();
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
-    two.trip("beside").await;
+    two.trip("beyond").await;
     assert!(history(&url, "told").await.is_empty());
 
     let one = Replica::in_folder(folder, &url, "one").await;
     assert_eq!(history(&url, "told").await.len(), 1, "before it serves");
-    all_show(&[one, two, three], "beside", State::Open).await;
+    all_show(&[one, two, three], "beyond", State::Open).await;
 }
 
 /// Long enough for a replica that is behind to be noticed.
@@ -125,10 +125,10 @@ async fn a_replica_that_was_stopped_shows_what_the_others_did() {
     let url = new_database().await;
     let [one, two, three] = Replica::three(&url).await;
     three.process.signal("STOP");
-    one.trip("db").await;
-    eventually("the other has read it", || two.shows("db", State::Open)).await;
+    one.trip("alone").await;
+    eventually("the other has read it", || two.shows("alone", State::Open)).await;
     three.process.signal("CONT");
-    eventually("it shows it too", || three.shows("db", State::Open)).await;
+    eventually("it shows it too", || three.shows("alone", State::Open)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,7 +161,7 @@ async fn replicas_list_each_other_until_they_stop() {
 async fn failures_at_all_replicas_count_together() {
     let url = new_database().await;
     let replicas = Replica::three(&url).await;
-    count_together(&url, replicas.each_ref(), "shared").await;
+    count_together(&url, replicas.each_ref(), "alone").await;
 }
 
 pub(super) async fn count_together(url: &str, replicas: [&Replica; 3], service: &str) {

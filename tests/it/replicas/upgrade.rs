@@ -48,8 +48,8 @@ async fn versions_side_by_side_act_as_one() {
     open_probe_and_close(&url, [three, one, two], "apart").await;
     set_on_one([one, three, two], "set").await;
     set_on_one([three, two, three], "put").await;
-    count_together(&url, [one, two, three], "counted").await;
-    count_together(&url, [three, one, two], "added").await;
+    count_together(&url, [one, two, three], "between").await;
+    count_together(&url, [three, one, two], "beyond").await;
     for replica in replicas {
         let log = log_of(replica.folder.path());
         assert!(replica.process.stop().await.success(), "{log}");
