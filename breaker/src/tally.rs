@@ -154,7 +154,7 @@ impl Tally {
         let longest = until(thresholds.failure_threshold(), self.consecutive_failures).filter(|_| run.failed);
         let by_window = match &self.window {
             Window::Count(window)
-                if !window.is_full_of(run.failed, run.slow) || self.has_other_reporters(thresholds) =>
+                if !window.is_full_of(run.failed, run.slow) || self.can_lose_reporters(thresholds) =>
             {
                 [Some(1), None, None, None]
             }
@@ -174,7 +174,7 @@ impl Tally {
     }
 
     /// Whether enough callers for a trip that needs several are in the window: with the next outcome of one of them, another can leave.
-    fn has_other_reporters(&self, thresholds: &Thresholds) -> bool {
+    fn can_lose_reporters(&self, thresholds: &Thresholds) -> bool {
         let needed = thresholds.minimum_reporters();
         let Some(reporter_sets) = self.reporters.as_deref().filter(|_| needed > 1) else { return false };
         [&reporter_sets.failed, &reporter_sets.slow]

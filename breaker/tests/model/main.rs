@@ -1,7 +1,7 @@
 //! Random stories, played to the machine and to a second, naive model of it (`naive.rs`), and properties that
 //! hold whatever happens.
 //!
-//! `PROPTEST_CASES` says how many stories each property is given.
+//! `PROPTEST_CASES` says how many stories each property is given; where they are short, it is 25 times as many.
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 #![allow(clippy::cast_possible_truncation, reason = "the numbers of a story are small")]
@@ -50,10 +50,7 @@ proptest! {
         now in beginning(),
         steps in steps(120),
     ) {
-        let mut play = Play::begin(&settings, now);
-        for step in &steps {
-            play.step(step);
-        }
+        Play::begin(&settings, now).steps(&steps);
     }
 }
 
@@ -66,9 +63,6 @@ proptest! {
         now in beginning(),
         steps in observed_runs(16),
     ) {
-        let mut play = Play::begin(&settings, now);
-        for step in &steps {
-            play.step(step);
-        }
+        Play::begin(&settings, now).steps(&steps);
     }
 }

@@ -49,6 +49,12 @@ impl Play {
         self.model.clone().clock(self.now)
     }
 
+    pub(crate) fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
     pub(crate) fn step(&mut self, step: &Step) {
         self.now = self.time_of(step.when);
         let epoch = self.breaker.epoch();
