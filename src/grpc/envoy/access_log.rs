@@ -70,14 +70,14 @@ impl AccessLogs {
         let slot = self.streams.take(&client)?;
         let mut closing = self.registry.closing();
         loop {
-            let next = tokio::select! {
+            let message = tokio::select! {
                 biased;
                 () = closing.begun() => break,
-                message = next_message(&mut body) => Some(message?),
-                () = tokio::time::sleep(self.rights_checked_every) => None,
+                message = next_message(&mut body) => message?,
+                // Nothing has come; its rights are checked all the same.
+                () = tokio::time::sleep(self.rights_checked_every) => Some(Bytes::new()),
             };
             slot.check()?;
-            let Some(message) = next else { continue };
             let Some(message) = message else { break };
             self.take(loaded, &client, &message).await?;
         }
@@ -91,8 +91,7 @@ impl AccessLogs {
         let mut now = self.app.clock.now();
         let mut budget = BatchBudget::default();
         for entry in entries(message) {
-            let problem = || "message of an access log is cut off".to_owned();
-            let (logged, entry) = entry.map_err(|_| Failure::Undecodable { problem: problem() })?;
+            let (logged, entry) = entry.map_err(|_| cut_off())?;
             if budget.must_yield() {
                 tokio::task::yield_now().await;
             }
@@ -141,6 +140,11 @@ impl AccessLogs {
             _ => LogEntry::NotCounted,
         })
     }
+}
+
+#[cold]
+fn cut_off() -> Failure {
+    Failure::Undecodable { problem: "message of an access log is cut off".to_owned() }
 }
 
 /// What an entry counts as whose outcome is not taken in: the fault is its own, or breakerd's.

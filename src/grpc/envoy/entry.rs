@@ -4,11 +4,11 @@
 //! that may cost the outcome of this request, or of those beside it in the message. So only what is needed of an entry is decoded, and
 //! the rest passed over.
 
+use breakerd_api::envoy_api::envoy::data::accesslog::v3::ResponseFlags;
 use prost::Message as _;
 
 use super::super::wire_fields::{NoField, WireFields};
 use super::wire::{CALLER_FIELD, PERMIT_FIELD, PERMIT_FILTERS};
-use breakerd_api::envoy_api::envoy::data::accesslog::v3::ResponseFlags;
 
 /// Numbers of fields in Envoy's messages.
 const COMMON: u32 = 1;
