@@ -51,7 +51,7 @@ impl Collector {
             timeout: settings.tracing_timeout,
         };
         let ca = match &settings.tracing_ca {
-            Some(path) if endpoint.is_https() => Some((RereadFile::new("ca", path.clone()), read(path)?)),
+            Some(path) if endpoint.is_https() => Some((RereadFile::new(path.clone()), read(path)?)),
             _ => None,
         };
         let transport = way.with_ca(ca.as_ref().map(|(_, text)| text))?;
@@ -70,7 +70,7 @@ impl Collector {
                 Ok(Some((way.with_ca(Some(&text))?, text)))
             });
             if let Some(Some((transport, text))) = changed.await {
-                tracing::info!("CA certificates of the collector are read again");
+                tracing::info!("CA certificates of the trace collector reloaded");
                 (self.transport, *held) = (transport, text);
             }
         }

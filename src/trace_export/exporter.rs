@@ -155,14 +155,12 @@ impl TraceExporter {
             }
             let batch = unsent.get_or_insert_with(|| Batch::of(mem::take(spans), &sender.resource));
             let sent = sender.send(batch).await;
-            let failed = self.sent(sender, sent, batch).is_some();
-            if failed {
+            if self.sent(sender, sent, batch).is_some() {
                 self.drop_spans(DroppedSpans::Shutdown, batch.spans + sender.queue.len());
-            }
-            *unsent = None;
-            if failed {
+                *unsent = None;
                 return;
             }
+            *unsent = None;
         }
     }
 

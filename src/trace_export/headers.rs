@@ -23,7 +23,7 @@ impl HeadersFile {
     pub(super) fn open(set: TraceHeaders, path: Option<PathBuf>) -> Result<Self> {
         let of_file = path.as_deref().map(read).transpose()?.unwrap_or_default();
         let headers = set.clone().overridden_by(&of_file);
-        Ok(Self { set, file: path.map(|path| RereadFile::new("headers", path)), headers })
+        Ok(Self { set, file: path.map(RereadFile::new), headers })
     }
 
     /// What applies now; while the file is invalid, what it held before.

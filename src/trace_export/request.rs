@@ -29,7 +29,6 @@ pub(super) struct Taken {
 }
 
 /// Spans that are sent together. They are encoded once, however often they are sent.
-#[derive(Debug, Clone)]
 pub(super) struct Batch {
     /// An `ExportTraceServiceRequest`.
     pub(super) message: Bytes,

@@ -6,8 +6,6 @@ use anyhow::Result;
 
 /// A file whose newest valid content applies.
 pub(super) struct RereadFile {
-    /// What it holds, in the log.
-    what: &'static str,
     path: PathBuf,
     /// Whether the log has that it is invalid.
     is_reported: bool,
@@ -15,11 +13,11 @@ pub(super) struct RereadFile {
 
 impl RereadFile {
     /// The file at `path`, which has been read once already.
-    pub(super) fn new(what: &'static str, path: PathBuf) -> Self {
-        Self { what, path, is_reported: false }
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, is_reported: false }
     }
 
-    /// What `read` makes of it now. None: it is invalid, which the log says once.
+    /// What `read` makes of it now. None: it is invalid, which the log says once, by the error, which names the setting.
     pub(super) async fn read<T: Send + 'static>(
         &mut self,
         read: impl FnOnce(&Path) -> Result<T> + Send + 'static,
@@ -33,8 +31,7 @@ impl RereadFile {
             Ok(Err(error)) => {
                 if !self.is_reported {
                     self.is_reported = true;
-                    let file = self.what;
-                    tracing::warn!(file, problem = %error, "file of traces is invalid, keeping the previous version");
+                    tracing::warn!(problem = %error, "tracing file is invalid, keeping the previous version");
                 }
                 None
             }
