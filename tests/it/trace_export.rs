@@ -3,14 +3,22 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use breakerd::config::{self, Sources};
+use breakerd::metrics::Metrics;
+use breakerd::trace_export;
+use breakerd::traces::BATCH_MAX;
 use breakerd_api::v1;
+use breakerd_common::clock::{Clock, ManualClock};
+use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
 use crate::certificates::{Authority, Dates};
-use crate::grpc_world::{ask, report};
+use crate::grpc_world::{START, ask, report};
 use crate::otlp_receiver::{Receiver, attributes};
 use crate::process::{Process, eventually, log_of, program};
 
@@ -163,6 +171,35 @@ async fn a_collector_is_verified_with_the_ca_that_is_set() {
             assert!(process.stop().await.success());
         }
     }
+}
+
+/// By the clock of breakerd no time passes: it is the number of spans that sends them.
+#[tokio::test]
+async fn a_full_batch_is_sent_before_the_moment_is_over_in_which_spans_are_collected() {
+    let receiver = Receiver::grpc(None).await;
+    let text = format!("[tracing]\nendpoint = \"http://{}\"\nsample_ratio = 1\n", receiver.address);
+    let settings = config::parse(&text, Path::new("breakerd.toml"), &Sources::none()).unwrap().settings;
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(START));
+    let metrics = Metrics::default().tracing;
+    let (tracer, exporter) = trace_export::start(&settings, &metrics, &clock).unwrap().unwrap();
+    let stop = CancellationToken::new();
+    let exporting = tokio::spawn({
+        let stop = stop.clone();
+        async move { exporter.run(stop).await }
+    });
+    let span = || drop(tracer.call(ALLOW, &HeaderMap::new(), START));
+    span();
+    // The first one has woken the exporter, which waits for others.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..BATCH_MAX {
+        span();
+    }
+    eventually("a batch is sent", async || metrics.exported_spans_total.get() >= 512).await;
+    stop.cancel();
+    exporting.await.unwrap().unwrap();
+    assert_eq!(receiver.received.spans().len(), BATCH_MAX + 1);
 }
 
 /// What a page of OpenMetrics has of the RPCs, and how many exemplars it has in all.
