@@ -13,8 +13,9 @@
 
 use breaker::{Numbering, Reason, State, Time, Transition};
 
+use super::decision::{EntryDecision, forgotten, lost, won, won_since};
 use super::guard::is_act;
-use super::{BreakerState, EntryDecision, forgotten, lost, won, won_since};
+use super::locked_rows::BreakerState;
 use crate::protocol_rules::{Rule, holds};
 use crate::store::{Change, Proposal};
 
