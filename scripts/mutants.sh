@@ -48,7 +48,7 @@ case $area in
       mutate --package breakerd-machine --cargo-arg=--tests --iterate ${options[@]+"${options[@]}"}
     }
     ;;
-  judge) server 'src/store/{judge.rs,judge/**,episode.rs}' store:: "$@" ;;
+  judge) server 'src/store/{judge.rs,judge/**,episode.rs,open_time.rs}' store:: "$@" ;;
   journal) server 'src/journal/**' journal:: "$@" ;;
   engine) server 'src/engine/**' engine:: "$@" ;;
   *) die "no such area: $area (breaker, judge, journal or engine)" ;;

@@ -1,5 +1,4 @@
-//! What of the history is kept as it happens, so that nobody has to go through all of it: outages, and the time in
-//! OPEN by day. Pure.
+//! Outages, kept as they happen, so that nobody has to go through all of the history. Pure.
 //!
 //! An *episode* is an outage: it begins when a breaker leaves CLOSED, DISABLED or `METRICS_ONLY` for OPEN or `FORCED_OPEN`, and
 //! ends when it comes back to one of them. While it lasts it stands in the breaker's row; once it has ended it is a row of
@@ -10,8 +9,6 @@
 //! * Rows of the history can be missing. Where the end may be among them (the next row leaves a state that lets calls
 //!   through, which the last one never reached, or the gap says so) the episode ends with `HISTORY_GAP`, and how long it
 //!   was is not known. Where the opening is, the episode begins with what the gap says, for the same reason.
-//! * A state in OPEN or `FORCED_OPEN` counts for the days it lasted on, and as one opening of its first day, once it
-//!   was left; the present one is in the breaker's row.
 
 use std::time::Duration;
 
@@ -19,11 +16,7 @@ use breaker::{Reason, Snapshot, State, Time, Transition};
 use serde::{Deserialize, Serialize};
 
 use super::columns::printable;
-
-/// Days that one state can be spread over. A state that lasted longer (a FORCED_OPEN that nobody cleared, a clock that was
-/// years behind) counts on its newest days only; no history is kept for longer by default.
-const DAYS_MAX: u64 = 400;
-const DAY_US: u64 = 86_400_000_000;
+use super::open_time::is_open;
 
 /// An outage as far as it has come. It stands in `breaker.episode` as JSON, which the view `episodes` reads; numbers that
 /// are 0 are left out.
@@ -80,16 +73,6 @@ pub(super) struct EndedEpisode {
     pub(super) closed_at: Option<Time>,
 }
 
-/// A part of a day in OPEN or `FORCED_OPEN`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct OpenTime {
-    /// Days since the Unix epoch, in UTC.
-    pub(super) day: u64,
-    pub(super) open_us: u64,
-    /// Whether it was entered on this day.
-    pub(super) openings: u64,
-}
-
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
@@ -97,10 +80,6 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 /// Whether calls are kept from passing as usual.
 fn rejects(state: State) -> bool {
     matches!(state, State::Open | State::HalfOpen | State::ForcedOpen)
-}
-
-fn is_open(state: State) -> bool {
-    matches!(state, State::Open | State::ForcedOpen)
 }
 
 /// How long the state had lasted that a transition left: by its own word, else by the times of the history.
@@ -160,25 +139,6 @@ pub(super) fn follow_gap(
         (None, Some(after)) if rejects(after.state) => (Some(Episode::unseen(after, missing)), None),
         (None, _) => (None, None),
     }
-}
-
-/// The parts of days that a state was OPEN or `FORCED_OPEN` on, which was left at `until` after it had lasted so long.
-pub(super) fn open_time(state: State, until: Time, lasted: Duration) -> Vec<OpenTime> {
-    // What is at the end of time, by a clock that is wrong, is on no day.
-    let until = until.as_micros();
-    if !is_open(state) || until >= 100_000 * DAY_US {
-        return Vec::new();
-    }
-    let since = until.saturating_sub(micros(lasted));
-    let (entered_on, last) = (since / DAY_US, until.saturating_sub(1).max(since) / DAY_US);
-    let first = entered_on.max(last.saturating_sub(DAYS_MAX - 1));
-    (first..=last)
-        .map(|day| OpenTime {
-            day,
-            open_us: until.min((day + 1) * DAY_US) - since.max(day * DAY_US),
-            openings: u64::from(day == entered_on),
-        })
-        .collect()
 }
 
 impl Episode {
@@ -248,44 +208,10 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
+    const HOUR_US: u64 = 3_600_000_000;
 
     fn at(day: u64, hours: u64) -> Time {
-        Time::from_micros(day * DAY_US + hours * 3_600_000_000)
-    }
-
-    #[test]
-    fn a_state_counts_on_each_day_that_it_lasted_on() {
-        let parts = open_time(State::Open, at(11, 2), HOUR * 28);
-        let expected = [(9, 2, 1), (10, 24, 0), (11, 2, 0)];
-        let expected =
-            expected.map(|(day, hours, openings)| OpenTime { day, open_us: hours * 3_600_000_000, openings });
-        assert_eq!(parts, expected);
-        assert_eq!(open_time(State::HalfOpen, at(11, 2), HOUR), []);
-    }
-
-    #[test]
-    fn a_state_that_ends_at_midnight_has_no_part_in_the_next_day() {
-        let parts = open_time(State::ForcedOpen, at(11, 0), HOUR);
-        assert_eq!(parts, [OpenTime { day: 10, open_us: 3_600_000_000, openings: 1 }]);
-        // One that did not last was entered all the same.
-        let parts = open_time(State::Open, at(11, 0), Duration::ZERO);
-        assert_eq!(parts, [OpenTime { day: 11, open_us: 0, openings: 1 }]);
-    }
-
-    #[test]
-    fn a_state_of_many_years_is_spread_over_a_bounded_number_of_days() {
-        let parts = open_time(State::Open, at(20_000, 1), Duration::MAX);
-        assert_eq!(parts.len() as u64, DAYS_MAX);
-        assert_eq!(parts.last().map(|part| (part.day, part.openings)), Some((20_000, 0)));
-        assert_eq!(open_time(State::Open, Time::MAX, HOUR), []);
-    }
-
-    #[test]
-    fn a_day_that_no_calendar_has_is_none() {
-        let last = at(100_000, 0);
-        assert_eq!(open_time(State::Open, last, HOUR), []);
-        let parts = open_time(State::Open, Time::from_micros(last.as_micros() - 1), HOUR);
-        assert_eq!(parts, [OpenTime { day: 99_999, open_us: 3_600_000_000, openings: 1 }]);
+        Time::from_micros(day * 24 * HOUR_US + hours * HOUR_US)
     }
 
     fn snapshot(state: State, epoch: u64) -> Snapshot {
@@ -321,8 +247,6 @@ mod tests {
         }
         (current, ended)
     }
-
-    const HOUR_US: u64 = 3_600_000_000;
 
     #[test]
     fn an_outage_lasts_from_the_opening_until_calls_pass_again() {

@@ -65,6 +65,7 @@ mod local_snapshot;
 mod memory;
 mod monitor;
 mod open;
+mod open_time;
 mod permit_key_rows;
 mod permit_key_store;
 mod postgres;

@@ -1,6 +1,6 @@
 //! What a batch comes to: what is to be written, and what to be answered.
 //!
-//! What of the history is kept as it happens ([`episode`]) is worked out here too, where what stands is known.
+//! What of the history is kept as it happens ([`episode`], [`open_time`]) is worked out here too, where what stands is known.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use breaker::{EnteredBy, Key, Numbering, Snapshot, State, Time};
 use super::decision::{Entry, EntryDecision};
 use super::guard::is_act;
 use super::locked_rows::{BreakerState, Receipt, RowRevision};
-use crate::store::episode::{self, EndedEpisode, OpenTime};
+use crate::store::episode::{self, EndedEpisode};
+use crate::store::open_time::{OpenTime, open_time};
 use crate::store::{Answer, Change, Proposal, TransitionId};
 
 /// What is to be written, and what to be answered.
@@ -132,7 +133,7 @@ impl<'a> Judgement<'a> {
     }
 
     fn add_open_time(&mut self, key: &'a Key, state: State, until: Time, lasted: Duration) {
-        for part in episode::open_time(state, until, lasted) {
+        for part in open_time(state, until, lasted) {
             let sum = self.open_time.entry((part.day, key)).or_insert(OpenTime {
                 day: part.day,
                 open_us: 0,
