@@ -27,6 +27,25 @@ struct Way {
 }
 
 impl Way {
+    fn new(settings: &Settings, endpoint: &TraceEndpoint) -> Self {
+        Self {
+            endpoint: endpoint.clone(),
+            protocol: settings.tracing_protocol,
+            compression: settings.tracing_compression,
+            timeout: settings.tracing_timeout,
+        }
+    }
+
+    /// The file of CA certificates, if one is needed.
+    fn ca_path<'a>(&self, settings: &'a Settings) -> Option<&'a Path> {
+        settings.tracing_ca.as_deref().filter(|_| self.endpoint.is_https())
+    }
+
+    fn check(&self, ca: Option<&FileText>) -> Result<()> {
+        let ca = ca.map(FileText::expose);
+        Transport::check(self.protocol, &self.endpoint, ca, self.compression, self.timeout)
+    }
+
     fn with_ca(&self, ca: Option<&FileText>) -> Result<Transport> {
         Transport::new(
             self.protocol,
@@ -39,21 +58,24 @@ impl Way {
 }
 
 impl Collector {
+    /// What [`Collector::open`] would refuse. It needs no runtime.
+    ///
+    /// # Errors
+    /// As [`Collector::open`].
+    pub(super) fn check(settings: &Settings, endpoint: &TraceEndpoint) -> Result<()> {
+        let way = Way::new(settings, endpoint);
+        let ca = way.ca_path(settings).map(read).transpose()?;
+        way.check(ca.as_ref())
+    }
+
     /// The collector at `endpoint`.
     ///
     /// # Errors
     /// When the file of CA certificates cannot be read, or is invalid, or the system has none.
     pub(super) fn open(settings: &Settings, endpoint: &TraceEndpoint) -> Result<Self> {
-        let way = Way {
-            endpoint: endpoint.clone(),
-            protocol: settings.tracing_protocol,
-            compression: settings.tracing_compression,
-            timeout: settings.tracing_timeout,
-        };
-        let ca = match &settings.tracing_ca {
-            Some(path) if endpoint.is_https() => Some((RereadFile::new(path.clone()), read(path)?)),
-            _ => None,
-        };
+        let way = Way::new(settings, endpoint);
+        let ca = way.ca_path(settings);
+        let ca = ca.map(|path| anyhow::Ok((RereadFile::new(path.to_owned()), read(path)?))).transpose()?;
         let transport = way.with_ca(ca.as_ref().map(|(_, text)| text))?;
         Ok(Self { way, ca, transport })
     }

@@ -73,7 +73,7 @@ pub fn start(
 /// All errors of the files that the settings name.
 pub fn check(settings: &Settings) -> Result<(), Vec<anyhow::Error>> {
     let Some(endpoint) = endpoint(settings) else { return Ok(()) };
-    let collector = Collector::open(settings, endpoint).map(drop);
+    let collector = Collector::check(settings, endpoint);
     let headers = headers(settings).map(drop);
     let errors: Vec<_> = [collector, headers].into_iter().filter_map(Result::err).collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }

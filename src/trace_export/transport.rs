@@ -62,6 +62,24 @@ impl Transport {
         }
     }
 
+    /// What [`Transport::new`] would refuse. It needs no runtime.
+    ///
+    /// # Errors
+    /// As [`Transport::new`].
+    pub(super) fn check(
+        protocol: TraceProtocol,
+        endpoint: &TraceEndpoint,
+        ca: Option<&str>,
+        compression: TraceCompression,
+        timeout: Duration,
+    ) -> Result<()> {
+        let roots = ca.map(roots).transpose()?;
+        match protocol {
+            TraceProtocol::Grpc => grpc_endpoint(endpoint, ca, timeout).map(drop),
+            TraceProtocol::Http => http(endpoint, roots, compression).map(drop),
+        }
+    }
+
     /// Sends one batch.
     ///
     /// # Errors
@@ -116,6 +134,12 @@ fn grpc(
     compression: TraceCompression,
     timeout: Duration,
 ) -> Result<Transport> {
+    let channel = grpc_endpoint(endpoint, ca, timeout)?.connect_lazy();
+    let channel = CollectorChannel::new(channel, compression);
+    Ok(Transport::Grpc(GrpcExport::new(channel, ANSWER_BYTES_MAX)))
+}
+
+fn grpc_endpoint(endpoint: &TraceEndpoint, ca: Option<&str>, timeout: Duration) -> Result<Endpoint> {
     let mut channel = Endpoint::from(endpoint.uri().clone())
         .connect_timeout(timeout)
         .timeout(timeout)
@@ -129,8 +153,7 @@ fn grpc(
         };
         channel = channel.tls_config(tls).context("tracing.ca")?;
     }
-    let channel = CollectorChannel::new(channel.connect_lazy(), compression);
-    Ok(Transport::Grpc(GrpcExport::new(channel, ANSWER_BYTES_MAX)))
+    Ok(channel)
 }
 
 fn http(

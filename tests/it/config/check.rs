@@ -114,6 +114,25 @@ fn check_config_refuses_the_files_that_serve_would() {
     assert!(!missing.exists(), "but not by a check");
 }
 
+/// There is no runtime in the program that checks, as there is in `serve`.
+#[test]
+fn check_config_takes_a_collector_of_each_protocol() {
+    let folder = TempDir::new().unwrap();
+    let (path, ca) = (folder.path().join("breakerd.toml"), folder.path().join("ca.crt"));
+    let authority = rcgen::generate_simple_self_signed(vec!["collector".to_owned()]).unwrap();
+    fs::write(&ca, authority.cert.pem()).unwrap();
+    for protocol in ["grpc", "http/protobuf"] {
+        for endpoint in [
+            "endpoint = \"http://collector:4317\"".to_owned(),
+            format!("endpoint = \"https://collector\"\nca = {ca:?}"),
+        ] {
+            fs::write(&path, format!("[tracing]\nprotocol = \"{protocol}\"\n{endpoint}\n")).unwrap();
+            let (code, out, err) = check(&path, Show::Table);
+            assert_eq!((code, &*err), (ExitCode::SUCCESS, ""), "{protocol} {endpoint}: {out}");
+        }
+    }
+}
+
 #[test]
 fn check_config_names_every_fault_at_once() {
     let folder = TempDir::new().unwrap();
