@@ -39,6 +39,9 @@ pub(super) struct Common {
     pub(super) time_to_first_upstream_tx_byte: Option<prost_types::Duration>,
     #[prost(message, optional, tag = "10")]
     pub(super) time_to_last_upstream_rx_byte: Option<prost_types::Duration>,
+    /// Only that there is one.
+    #[prost(message, optional, tag = "13")]
+    pub(super) upstream_remote_address: Option<()>,
     #[prost(message, optional, tag = "16")]
     pub(super) response_flags: Option<ResponseFlags>,
     #[prost(message, optional, tag = "23")]

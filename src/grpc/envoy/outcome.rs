@@ -26,6 +26,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 /// The flag of attempts that are used up, where none says more.
 const USED_UP: &str = "upstream_retry_limit_exceeded";
 
+/// The flag of a request, or a connection, that has taken as long as its proxy allows.
+const TOO_LONG: &str = "duration_timeout";
+
 /// The outcome of a request, or what else its entry is. `now` is for a `retry-after` that is a date.
 pub(super) fn of_http(entry: &[u8], now: WallTime) -> Result<RecordOutcomeRequest, LogEntry> {
     let entry = read(entry, AccessLogType::DownstreamEnd)?;
@@ -46,9 +49,17 @@ pub(super) fn of_http(entry: &[u8], now: WallTime) -> Result<RecordOutcomeReques
 }
 
 /// The outcome of a connection of TCP, or what else its entry is.
+///
+/// A client that connects, and leaves without a byte, as checks of health do, has a permit as well: Envoy asks when it has left, and
+/// connects to nothing. And a connection may only have grown old, which is no fault of the service.
 pub(super) fn of_tcp(entry: &[u8]) -> Result<RecordOutcomeRequest, LogEntry> {
     let entry = read(entry, AccessLogType::TcpConnectionEnd)?;
-    let judged = by_flags(entry.common.response_flags.as_ref()).unwrap_or(Judged::Success);
+    let judged = match by_flags(entry.common.response_flags.as_ref()) {
+        Some(Judged::Failure(class)) if class == TOO_LONG => None,
+        judged => judged,
+    };
+    let was_reached = entry.common.upstream_remote_address.is_some();
+    let judged = judged.unwrap_or(if was_reached { Judged::Success } else { Judged::Ignored });
     of(&entry, judged, None)
 }
 
@@ -127,7 +138,7 @@ fn by_flags(flags: Option<&ResponseFlags>) -> Option<Judged> {
         (flags.upstream_request_timeout, "upstream_request_timeout"),
         (flags.upstream_max_stream_duration_reached, "upstream_max_stream_duration_reached"),
         (flags.stream_idle_timeout, "stream_idle_timeout"),
-        (flags.duration_timeout, "duration_timeout"),
+        (flags.duration_timeout, TOO_LONG),
         (flags.no_healthy_upstream, "no_healthy_upstream"),
         (flags.dns_resolution_failure, "dns_resolution_failure"),
         (flags.no_cluster_found, "no_cluster_found"),
@@ -175,7 +186,7 @@ fn retry_after(entry: &Entry<'_>, now: WallTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use breaker::Time;
-    use breakerd_api::envoy_api::envoy::config::core::v3::Metadata;
+    use breakerd_api::envoy_api::envoy::config::core::v3::{Address, Metadata};
     use breakerd_api::envoy_api::envoy::data::accesslog::v3::{
         AccessLogCommon, HttpAccessLogEntry, HttpResponseProperties, TcpAccessLogEntry,
     };
@@ -206,6 +217,7 @@ mod tests {
         AccessLogCommon {
             time_to_first_upstream_tx_byte: millis(5),
             time_to_last_upstream_rx_byte: millis(25),
+            upstream_remote_address: Some(Address::default()),
             response_flags: Some(flags),
             metadata: Some(kept()),
             duration: millis(405),
@@ -340,16 +352,37 @@ mod tests {
         denied.common_properties.as_mut().unwrap().metadata = None;
         assert_eq!(of_http(&denied, NOW), Err(LogEntry::NoPermit));
         assert_eq!(of_http(&HttpAccessLogEntry::default(), NOW), Err(LogEntry::NoPermit));
-        let tcp = |flags, kind: AccessLogType| {
-            let common = AccessLogCommon { access_log_type: kind as i32, ..common(flags) };
-            let entry = TcpAccessLogEntry { common_properties: Some(common) };
-            of_tcp(&entry.encode_to_vec()).map(|outcome| outcome.outcome())
-        };
         let refused = ResponseFlags { upstream_connection_failure: true, ..ResponseFlags::default() };
-        let end = AccessLogType::TcpConnectionEnd;
-        assert_eq!(tcp(ResponseFlags::default(), end), Ok(Outcome::Success));
-        assert_eq!(tcp(refused, end), Ok(Outcome::Failure));
-        assert_eq!(tcp(refused, AccessLogType::DownstreamEnd), Err(LogEntry::InProgress));
+        assert_eq!(of_connection(common(refused)), Err(LogEntry::InProgress));
+    }
+
+    /// What Envoy 1.40 logs of connections.
+    #[test]
+    fn a_connection_that_reached_no_service_says_nothing_of_it() {
+        let none = ResponseFlags::default();
+        let refused = ResponseFlags { upstream_connection_failure: true, ..none };
+        let reset = ResponseFlags { upstream_connection_termination: true, ..none };
+        let no_host = ResponseFlags { no_healthy_upstream: true, ..none };
+        let old = ResponseFlags { duration_timeout: true, ..none };
+        for (flags, was_reached, expected) in [
+            (none, true, Outcome::Success),
+            (old, true, Outcome::Success),
+            (none, false, Outcome::Ignored),
+            (old, false, Outcome::Ignored),
+            (refused, true, Outcome::Failure),
+            (reset, true, Outcome::Failure),
+            (no_host, false, Outcome::Failure),
+        ] {
+            let mut common = common(flags);
+            common.access_log_type = AccessLogType::TcpConnectionEnd as i32;
+            common.upstream_remote_address = was_reached.then(Address::default);
+            assert_eq!(of_connection(common), Ok(expected), "{was_reached} {flags:?}");
+        }
+    }
+
+    fn of_connection(common: AccessLogCommon) -> Result<Outcome, LogEntry> {
+        let entry = TcpAccessLogEntry { common_properties: Some(common) };
+        of_tcp(&entry.encode_to_vec()).map(|outcome| outcome.outcome())
     }
 
     #[test]

@@ -5,10 +5,8 @@ import (
 	"encoding/binary"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // A reply is what a client of a proxy sees.
@@ -107,19 +105,4 @@ func field(number int, content ...[]byte) []byte {
 		encoded = append(encoded, part...)
 	}
 	return encoded
-}
-
-// echoes says whether a connection to the port carries a byte there and back.
-func echoes(port int) bool {
-	connection, err := net.Dial("tcp", loopback(port))
-	if err != nil {
-		return false
-	}
-	defer connection.Close()
-	connection.SetDeadline(time.Now().Add(patience))
-	if _, err := connection.Write([]byte{1}); err != nil {
-		return false
-	}
-	_, err = io.ReadFull(connection, make([]byte, 1))
-	return err == nil
 }

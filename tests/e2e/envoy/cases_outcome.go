@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"net/http"
 	"strconv"
 )
@@ -49,68 +48,6 @@ func grpcStatus(b *bench) {
 	b.check(reply.grpcStatus == "14" && reply.rejectedBy() == "OPEN" && reply.header.Get("retry-after") != "", "a rejected call: %v", reply)
 	b.check(reply.header.Get("grpc-status-details-bin") != "", "a rejected call has no details: %v", reply)
 	b.check(dependency.counted().calls == 0, "a rejected call reached the dependency")
-}
-
-func tcpConnections(b *bench) {
-	// A check of a connection names no breaker: the template does.
-	server := b.breakerd("default_failure_threshold = 3\ndefault_timeout_seconds = 3600\n[envoy]\nenabled = true\nservice = \"dependency\"")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	b.check(err == nil, "listen: %v", err)
-	defer listener.Close()
-	accepted := make(chan struct{}, 1000)
-	go func() {
-		for {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- struct{}{}
-			go func() {
-				defer connection.Close()
-				buffer := make([]byte, 1)
-				if _, err := connection.Read(buffer); err == nil {
-					connection.Write(buffer)
-				}
-			}()
-		}
-	}()
-	port := listener.Addr().(*net.TCPAddr).Port
-	proxies := b.proxies(2, server, plan{dependency: port})
-	for _, proxy := range proxies {
-		b.until("the TCP listener is there", func() bool { return echoes(proxy.tcp) })
-	}
-	b.until("connections that were served are successes", func() bool {
-		counted := server.outcomes("dependency")
-		return counted.successful >= 2 && counted.failed == 0
-	})
-
-	listener.Close()
-	b.until("refused connections open the circuit", func() bool {
-		echoes(proxies[0].tcp)
-		return server.state("dependency") == open
-	})
-	again, err := net.Listen("tcp", loopback(port))
-	b.check(err == nil, "listen again: %v", err)
-	defer again.Close()
-	go func() {
-		for {
-			connection, err := again.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- struct{}{}
-			connection.Close()
-		}
-	}()
-	for len(accepted) > 0 {
-		<-accepted
-	}
-	for range 20 {
-		for _, proxy := range proxies {
-			b.check(!echoes(proxy.tcp), "a connection was carried while the circuit is open")
-		}
-	}
-	b.check(len(accepted) == 0, "%d connections reached the dependency while the circuit is open", len(accepted))
 }
 
 // flags shows the class of each failure, by services that count only one class: others are successes then.

@@ -24,6 +24,8 @@ type plan struct {
 	routes int
 	// of the route to the dependency, in YAML
 	route string
+	// of the TCP proxy, in YAML
+	tcp string
 	// what it asks of the certificate of breakerd; nil: it speaks without TLS
 	tls *peer
 	// demands certificates of this authority of its own clients; nil: it takes them without TLS
@@ -103,7 +105,7 @@ func (b *bench) proxy(server *breakerd, of plan) *proxy {
 		"Name": name, "HTTP": proxy.http, "TCP": proxy.tcp, "Admin": proxy.admin, "Dependency": of.dependency, "HTTP2": of.http2, "Checks": !of.noChecks, "Logs": !of.noLog,
 		"Servers": servers, "Check": fmt.Sprintf("%.3fs", float64(of.checkMs)/1000), "Routes": make([]struct{}, of.routes), "Route": of.route,
 		"TLS": of.tls.transportSocket(), "CheckToken": metadata(of.checkToken), "LogToken": metadata(of.logToken), "Credential": of.credential,
-		"OnlyLocalhost": of.onlyLocalhost, "CheckBy": check, "Clients": of.clients.transportSocket(name),
+		"OnlyLocalhost": of.onlyLocalhost, "CheckBy": check, "Clients": of.clients.transportSocket(name), "TCPProxy": of.tcp,
 	})
 	if err != nil {
 		b.fail("fill in the configuration of a proxy: %v", err)
@@ -209,6 +211,7 @@ static_resources:
           # The check waits for the first bytes of the client, and so must the connection to the dependency.
           upstream_connect_mode: ON_DOWNSTREAM_DATA
           max_early_data_bytes: 65536
+          {{.TCPProxy}}
           access_log:
           - name: envoy.access_loggers.tcp_grpc
             typed_config:

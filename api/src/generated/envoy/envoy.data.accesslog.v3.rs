@@ -25,6 +25,11 @@ pub struct AccessLogCommon {
     /// Until the last byte came from the service.
     #[prost(message, optional, tag = "10")]
     pub time_to_last_upstream_rx_byte: ::core::option::Option<::prost_types::Duration>,
+    /// The host of the service that was connected to. Absent: none was.
+    #[prost(message, optional, tag = "13")]
+    pub upstream_remote_address: ::core::option::Option<
+        super::super::super::config::core::v3::Address,
+    >,
     /// What went wrong.
     #[prost(message, optional, tag = "16")]
     pub response_flags: ::core::option::Option<ResponseFlags>,
