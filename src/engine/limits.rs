@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use breaker::{KeyError, Numbering};
 
-use super::permit::Seals;
+use super::seals::Seals;
 use super::shares::BreakerLimit;
 
 /// What an engine is made with.

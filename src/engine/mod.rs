@@ -44,6 +44,8 @@ mod registry;
 mod replication;
 mod reported;
 mod row_use;
+mod sealed_permit;
+mod seals;
 mod service_override;
 mod shares;
 mod store_requests;
@@ -77,14 +79,14 @@ pub use known_rows::KnownRow;
 pub use limits::{EngineError, Limits, StoreIdentity};
 pub use operator_actions::{Deleted, OperatorError, OperatorResult, Unknown};
 pub use overrides::{Reached, Walk};
-pub use permit::{
-    Forged, KeyId, PERMIT_LIFE, Permit, PermitError, PermitKind, SEALED_BYTES, SealedPermit, Seals,
-};
+pub use permit::{KeyId, PERMIT_LIFE, Permit, PermitKind};
 pub use permit_keys::{FIRST_PERMIT_KEY, SealingKey};
 pub use planned_acts::{Acted, OperatorAct, PlannedAct};
 pub use rearm::Rearm;
 pub use replication::{BreakerRequests, ReportedProbe, RequestLimit, StoreAnswer};
 pub use row_use::RowWalk;
+pub use sealed_permit::{Forged, PermitError, SEALED_BYTES, SealedPermit};
+pub use seals::Seals;
 pub use service_override::NotedOverride;
 pub use shares::{BreakerLimit, Creator};
 pub use store_requests::AnswerGroup;

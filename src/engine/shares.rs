@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::num::NonZeroU64;
 
-use super::permit::Seals;
+use super::seals::Seals;
 use super::sync::Mutex;
 
 /// On whose behalf a breaker is created.
