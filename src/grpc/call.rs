@@ -243,9 +243,9 @@ impl Call {
         self.connection.shared.app.metrics.access.refused(Protocol::Grpc, refusal);
     }
 
+    /// Within its span.
     fn count(&mut self, code: Code) {
         let span = self.span.take();
-        let _attached = span.as_deref().map(CallSpan::attach);
         let shared = &self.connection.shared;
         let now = shared.app.clock.now();
         let elapsed = now.since(self.started);
@@ -296,6 +296,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         if !matches!(self.stage, Stage::Done) {
             // The client disconnected, or the call was cut off.
+            let _attached = self.span.as_deref().map(CallSpan::attach);
             self.count(Code::Cancelled);
         }
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Result;
 use breakerd_common::clock::Clock;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
-use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +14,7 @@ use super::collector::Collector;
 use super::headers::HeadersFile;
 use super::request::{Batch, ExportError, Taken};
 use crate::metrics::{DroppedSpans, TracingMetrics};
-use crate::traces::{BATCH_MAX, SpanQueue};
+use crate::traces::{BATCH_MAX, EndedSpan, SpanQueue};
 
 /// How long spans are collected before fewer are sent.
 const COLLECTED_FOR: Duration = Duration::from_secs(1);
@@ -105,7 +104,7 @@ impl TraceExporter {
     }
 
     /// Adds spans to a batch once it can be full, after a moment, or at `stop`.
-    async fn collect(&self, sender: &mut Sender, spans: &mut Vec<SpanData>, stop: &CancellationToken) {
+    async fn collect(&self, sender: &mut Sender, spans: &mut Vec<EndedSpan>, stop: &CancellationToken) {
         let ends_at = self.clock.now() + COLLECTED_FOR;
         if spans.len() < BATCH_MAX {
             tokio::select! {
@@ -145,7 +144,7 @@ impl TraceExporter {
     }
 
     /// Sends what is left, each batch once. The first that fails ends it: the others would too.
-    async fn flush(&self, sender: &mut Sender, unsent: &mut Option<Batch>, spans: &mut Vec<SpanData>) {
+    async fn flush(&self, sender: &mut Sender, unsent: &mut Option<Batch>, spans: &mut Vec<EndedSpan>) {
         loop {
             if unsent.is_none() {
                 sender.queue.take_ended(spans);

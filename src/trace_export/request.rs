@@ -6,8 +6,14 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
-use opentelemetry_sdk::trace::SpanData;
 use prost::Message as _;
+
+use crate::traces::EndedSpan;
+
+/// How many spans are turned into messages together.
+const ENCODED_TOGETHER: usize = 16;
+/// More than the message of a span of a decision takes.
+const SPAN_BYTES: usize = 512;
 
 /// A batch was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,10 +43,20 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn of(spans: Vec<SpanData>, resource: &ResourceAttributesWithSchema) -> Self {
+    pub(super) fn of(spans: Vec<EndedSpan>, resource: &ResourceAttributesWithSchema) -> Self {
         let count = spans.len();
-        let resource_spans = group_spans_by_resource_and_scope(spans, resource);
-        let message = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        let mut message = Vec::with_capacity(count * SPAN_BYTES);
+        // A few at a time: the messages of a whole batch are a megabyte, which the allocator gives back to the system and takes anew for
+        // each batch. What is encoded one behind the other is one request: its only field is a list.
+        let mut spans = spans.into_iter().map(EndedSpan::into_data);
+        loop {
+            let some: Vec<_> = spans.by_ref().take(ENCODED_TOGETHER).collect();
+            if some.is_empty() {
+                break;
+            }
+            let resource_spans = group_spans_by_resource_and_scope(some, resource);
+            message.extend_from_slice(&ExportTraceServiceRequest { resource_spans }.encode_to_vec());
+        }
         Self { message: message.into(), spans: count }
     }
 }
@@ -51,5 +67,35 @@ pub(super) fn taken(response: ExportTraceServiceResponse) -> Taken {
     Taken {
         rejected: u64::try_from(partial.rejected_spans).unwrap_or_default(),
         problem: partial.error_message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::KeyValue;
+    use opentelemetry_sdk::Resource;
+
+    use super::*;
+    use crate::traces::ended_span;
+
+    #[test]
+    fn a_batch_is_one_request_with_all_spans_in_their_order() {
+        let resource =
+            Resource::builder_empty().with_attribute(KeyValue::new("service.name", "breakerd")).build();
+        let names: Vec<String> = (0..2 * ENCODED_TOGETHER + 1).map(|span| format!("span {span}")).collect();
+        for count in [0, 1, ENCODED_TOGETHER, names.len()] {
+            let spans = names[..count].iter().map(|name| ended_span(name)).collect();
+            let batch = Batch::of(spans, &(&resource).into());
+            assert_eq!(batch.spans, count);
+            let request = ExportTraceServiceRequest::decode(batch.message).unwrap();
+            let mut decoded = Vec::new();
+            for of_resource in request.resource_spans {
+                assert_eq!(of_resource.resource.unwrap().attributes.len(), 1);
+                for of_scope in of_resource.scope_spans {
+                    decoded.extend(of_scope.spans.into_iter().map(|span| span.name));
+                }
+            }
+            assert_eq!(decoded, names[..count]);
+        }
     }
 }

@@ -18,7 +18,10 @@ mod bounded;
 mod call_span;
 mod proposal_links;
 mod queue;
+mod recording_span;
 mod sink;
+#[cfg(test)]
+mod span_fixture;
 mod span_time;
 mod store_span;
 mod trace_parent;
@@ -26,8 +29,10 @@ mod tracer;
 
 pub use bounded::bounded;
 pub use call_span::{CallEnd, CallSpan};
-pub use queue::{BATCH_MAX, SpanQueue};
+pub use queue::{BATCH_MAX, EndedSpan, SpanQueue};
 pub use sink::TracingSink;
+#[cfg(test)]
+pub(crate) use span_fixture::ended_span;
 pub use store_span::StoreSpan;
 pub use tracer::{StoreSystem, Tracer};
 

@@ -1,21 +1,33 @@
 //! Ended spans on their way to the exporter.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use opentelemetry::Context;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+use opentelemetry_sdk::trace::SpanData;
 use prometheus::IntCounter;
 use tokio::sync::{Notify, mpsc};
 
 /// The most spans that are sent together: some hundred kilobytes.
 pub const BATCH_MAX: usize = 512;
 
+/// A span that has ended, where it was recorded.
+#[derive(Debug)]
+pub struct EndedSpan(Box<SpanData>);
+
+impl EndedSpan {
+    pub(super) fn new(data: Box<SpanData>) -> Self {
+        Self(data)
+    }
+
+    /// What the library encodes.
+    pub fn into_data(self) -> SpanData {
+        *self.0
+    }
+}
+
 /// Where the exporter takes ended spans from.
 #[derive(Debug)]
 pub struct SpanQueue {
-    spans: mpsc::Receiver<SpanData>,
+    spans: mpsc::Receiver<EndedSpan>,
     /// Told when a batch of spans waits.
     batch_waits: Arc<Notify>,
 }
@@ -37,7 +49,7 @@ pub(super) fn of(max: usize, dropped: IntCounter) -> (Enqueue, SpanQueue) {
 
 impl SpanQueue {
     /// Adds a batch of spans at most to `spans`; waits for the first. None are left when it adds none: the tracer has gone.
-    pub async fn take(&mut self, spans: &mut Vec<SpanData>) -> usize {
+    pub async fn take(&mut self, spans: &mut Vec<EndedSpan>) -> usize {
         self.spans.recv_many(spans, BATCH_MAX).await
     }
 
@@ -48,7 +60,7 @@ impl SpanQueue {
     }
 
     /// Adds spans that have ended by now to `spans`, until it holds a batch.
-    pub fn take_ended(&mut self, spans: &mut Vec<SpanData>) {
+    pub fn take_ended(&mut self, spans: &mut Vec<EndedSpan>) {
         while spans.len() < BATCH_MAX
             && let Ok(span) = self.spans.try_recv()
         {
@@ -70,17 +82,15 @@ impl SpanQueue {
 /// Puts each span that ends into the queue; one that finds no room is dropped and counted.
 #[derive(Debug)]
 pub(super) struct Enqueue {
-    spans: mpsc::Sender<SpanData>,
+    spans: mpsc::Sender<EndedSpan>,
     /// The room that is left once a batch waits.
     room_beside_batch: usize,
     batch_waits: Arc<Notify>,
     dropped: IntCounter,
 }
 
-impl SpanProcessor for Enqueue {
-    fn on_start(&self, _: &mut Span, _: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
+impl Enqueue {
+    pub(super) fn put(&self, span: EndedSpan) {
         if self.spans.try_send(span).is_err() {
             self.dropped.inc();
         }
@@ -88,45 +98,15 @@ impl SpanProcessor for Enqueue {
             self.batch_waits.notify_one();
         }
     }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
     use std::task::{Context as TaskContext, Poll, Waker};
-    use std::time::SystemTime;
-
-    use opentelemetry::InstrumentationScope;
-    use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
-    use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
 
     use super::*;
-
-    fn span() -> SpanData {
-        SpanData {
-            span_context: SpanContext::NONE,
-            parent_span_id: SpanId::INVALID,
-            parent_span_is_remote: false,
-            span_kind: SpanKind::Server,
-            name: "call".into(),
-            start_time: SystemTime::UNIX_EPOCH,
-            end_time: SystemTime::UNIX_EPOCH,
-            attributes: Vec::new(),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: InstrumentationScope::default(),
-        }
-    }
+    use crate::traces::ended_span;
 
     fn is_told(queue: &SpanQueue) -> bool {
         let waits = pin!(queue.batch_waits());
@@ -139,16 +119,16 @@ mod tests {
             let dropped = IntCounter::new("dropped", "dropped").unwrap();
             let (enqueue, mut queue) = of(max, dropped.clone());
             for _ in 1..batch {
-                enqueue.on_end(span());
+                enqueue.put(ended_span("call"));
             }
             assert!(!is_told(&queue), "{} of {max} wait", batch - 1);
-            enqueue.on_end(span());
+            enqueue.put(ended_span("call"));
             assert!(is_told(&queue), "{batch} of {max} wait");
             assert_eq!(dropped.get(), 0);
             let mut spans = Vec::new();
             queue.take_ended(&mut spans);
             assert_eq!((spans.len(), queue.len()), (batch, 0));
-            enqueue.on_end(span());
+            enqueue.put(ended_span("call"));
             assert_eq!(is_told(&queue), batch == 1, "one of {max} waits");
         }
     }

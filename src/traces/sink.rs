@@ -1,10 +1,10 @@
 //! A span for each transition.
 
 use breaker::{Key, Numbering, State};
-use opentelemetry::trace::{SpanBuilder, SpanKind, TraceContextExt as _};
+use opentelemetry::trace::{SpanKind, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 
-use super::tracer::{Tracer, current, ids};
+use super::tracer::{NewSpan, Tracer, current, ids};
 use crate::engine::{Appended, Event, Origin, Standing, TransitionSink};
 
 /// Passes every change on to another outbox, within a span: of the call that caused it, or, by the share that is sampled, of a trace
@@ -24,12 +24,11 @@ impl<O> TracingSink<O> {
         if event.origin == Origin::Remote {
             return None;
         }
-        let parent = match current() {
-            Some(parent) => parent,
-            None if self.tracer.samples_root() => Context::new(),
-            None => return None,
-        };
-        Some(self.tracer.begin(span_of(event), &parent, self.tracer.now()))
+        let parent = current();
+        if parent.is_none() && !self.tracer.samples_root() {
+            return None;
+        }
+        Some(self.tracer.begin(span_of(event), parent.as_ref(), self.tracer.now()))
     }
 }
 
@@ -62,7 +61,7 @@ impl<O: TransitionSink> TransitionSink for TracingSink<O> {
     }
 }
 
-fn span_of(event: &Event<'_>) -> SpanBuilder {
+fn span_of(event: &Event<'_>) -> NewSpan {
     let Event { key, transition, .. } = event;
     let stats = &transition.stats;
     let mut attributes = vec![
@@ -88,7 +87,8 @@ fn span_of(event: &Event<'_>) -> SpanBuilder {
     if event.origin == Origin::Alone {
         attributes.push(KeyValue::new("breakerd.store_unavailable", true));
     }
-    SpanBuilder::from_name(name_of(transition.to())).with_kind(SpanKind::Internal).with_attributes(attributes)
+    let name = name_of(transition.to()).into();
+    NewSpan { name, kind: SpanKind::Internal, attributes, links: Vec::new() }
 }
 
 const fn name_of(to: State) -> &'static str {

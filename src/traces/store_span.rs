@@ -6,10 +6,10 @@
 
 use std::future::Future;
 
-use opentelemetry::trace::{FutureExt as _, Link, SpanBuilder, SpanKind, Status, TraceContextExt as _};
+use opentelemetry::trace::{FutureExt as _, Link, SpanKind, Status, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 
-use super::tracer::{Tracer, current};
+use super::tracer::{NewSpan, Tracer, current};
 use crate::store::{Proposal, StoreError};
 
 /// The span of one transaction that has begun.
@@ -29,10 +29,10 @@ impl Tracer {
     ) -> Option<StoreSpan<'a>> {
         let links = if proposals.is_empty() { Vec::new() } else { self.links().of(proposals) };
         let (parent, links) = match (current(), links.as_slice()) {
-            (Some(parent), _) => (parent, links),
-            (None, [alone]) => (Context::new().with_remote_span_context(alone.clone()), Vec::new()),
+            (Some(parent), _) => (Some(parent), links),
+            (None, [alone]) => (Some(alone.clone()), Vec::new()),
             (None, []) if proposals.is_empty() || !self.samples_root() => return None,
-            (None, _) => (Context::new(), links),
+            (None, _) => (None, links),
         };
         let system = self.store().as_str();
         let mut attributes = vec![
@@ -44,11 +44,9 @@ impl Tracer {
             attributes.push(KeyValue::new("breakerd.store.transitions", transitions));
         }
         let links = links.into_iter().map(|span| Link::new(span, Vec::new(), 0)).collect();
-        let builder = SpanBuilder::from_name(format!("store {operation}"))
-            .with_kind(SpanKind::Client)
-            .with_attributes(attributes)
-            .with_links(links);
-        let context = self.begin(builder, &parent, self.now());
+        let name = format!("store {operation}").into();
+        let span = NewSpan { name, kind: SpanKind::Client, attributes, links };
+        let context = self.begin(span, parent.as_ref(), self.now());
         Some(StoreSpan { tracer: self, context, proposals })
     }
 }

@@ -1,5 +1,6 @@
 //! Makes spans.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -7,27 +8,25 @@ use breaker::Time;
 use breakerd_common::clock::Clock;
 use http::HeaderMap;
 use opentelemetry::trace::{
-    SpanBuilder, SpanContext, SpanKind, TraceContextExt as _, Tracer as _, TracerProvider as _,
+    Link, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceState,
 };
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 use prometheus::IntCounter;
 
 use super::SCHEMA_URL;
 use super::call_span::CallSpan;
 use super::proposal_links::ProposalLinks;
-use super::queue::{self, SpanQueue};
+use super::queue::{self, Enqueue, SpanQueue};
+use super::recording_span::RecordingSpan;
 use super::span_time::system_time;
 use super::trace_parent::TraceParent;
 use crate::version::VERSION;
 
 /// What a ratio is counted in.
 const MILLION: u32 = 1_000_000;
-/// Those of a span of ours are fewer.
-const ATTRIBUTES_MAX: u32 = 32;
-/// Links of a transaction of the store. It writes up to a thousand transitions.
-const LINKS_MAX: u32 = 128;
+/// How many attributes the span of a decision has: room for them is made once.
+const CALL_ATTRIBUTES: usize = 10;
 
 /// Makes the spans of this process. Clones make them for the same queue.
 #[derive(Clone)]
@@ -36,12 +35,22 @@ pub struct Tracer {
 }
 
 struct Shared {
-    spans: SdkTracer,
+    ids: RandomIdGenerator,
+    scope: InstrumentationScope,
+    ended: Arc<Enqueue>,
     clock: Arc<dyn Clock>,
     /// The share of what has no caller that samples, in millionths.
     per_million: u32,
     links: ProposalLinks,
     store: StoreSystem,
+}
+
+/// What a span begins with.
+pub(super) struct NewSpan {
+    pub(super) name: Cow<'static, str>,
+    pub(super) kind: SpanKind,
+    pub(super) attributes: Vec<KeyValue>,
+    pub(super) links: Vec<Link>,
 }
 
 /// Which database the store is.
@@ -80,21 +89,12 @@ impl Tracer {
         dropped: IntCounter,
     ) -> (Self, SpanQueue) {
         let (enqueue, queue) = queue::of(queue_max, dropped);
-        let provider = SdkTracerProvider::builder()
-            // Whether a span is made is decided before, here: see the module.
-            .with_sampler(Sampler::AlwaysOn)
-            .with_max_attributes_per_span(ATTRIBUTES_MAX)
-            .with_max_links_per_span(LINKS_MAX)
-            // The exporter has it.
-            .with_resource(Resource::builder_empty().build())
-            .with_span_processor(enqueue)
-            .build();
         let scope = InstrumentationScope::builder("breakerd")
             .with_version(VERSION)
             .with_schema_url(SCHEMA_URL)
             .build();
-        let spans = provider.tracer_with_scope(scope);
-        let shared = Shared { spans, clock, per_million, links: ProposalLinks::default(), store };
+        let (ids, ended) = (RandomIdGenerator::default(), Arc::new(enqueue));
+        let shared = Shared { ids, scope, ended, clock, per_million, links: ProposalLinks::default(), store };
         (Self { shared: Arc::new(shared) }, queue)
     }
 
@@ -102,15 +102,16 @@ impl Tracer {
     /// clock. None: it is not sampled.
     pub fn call(&self, method: &'static str, headers: &HeaderMap, started: Time) -> Option<CallSpan> {
         let parent = match TraceParent::of(headers) {
-            TraceParent::Sampled(parent) => Context::new().with_remote_span_context(parent),
-            TraceParent::Absent if self.samples_root() => Context::new(),
+            TraceParent::Sampled(parent) => Some(parent),
+            TraceParent::Absent if self.samples_root() => None,
             TraceParent::Absent | TraceParent::Unsampled => return None,
         };
         let offset = self.shared.clock.wall_offset();
-        let builder = SpanBuilder::from_name(method)
-            .with_kind(SpanKind::Server)
-            .with_attributes([KeyValue::new("rpc.system.name", "grpc"), KeyValue::new("rpc.method", method)]);
-        Some(CallSpan::new(self.begin(builder, &parent, system_time(offset, started)), offset))
+        let mut attributes = Vec::with_capacity(CALL_ATTRIBUTES);
+        attributes.push(KeyValue::new("rpc.system.name", "grpc"));
+        attributes.push(KeyValue::new("rpc.method", method));
+        let span = NewSpan { name: method.into(), kind: SpanKind::Server, attributes, links: Vec::new() };
+        Some(CallSpan::new(self.begin(span, parent.as_ref(), system_time(offset, started)), offset))
     }
 
     /// Adds to the span of the call that is being answered, if that is sampled.
@@ -128,9 +129,36 @@ impl Tracer {
     }
 
     /// The context of a new span, which is its own one.
-    pub(super) fn begin(&self, builder: SpanBuilder, parent: &Context, at: SystemTime) -> Context {
-        let span = self.shared.spans.build_with_context(builder.with_start_time(at), parent);
-        Context::new().with_span(span)
+    pub(super) fn begin(&self, span: NewSpan, parent: Option<&SpanContext>, at: SystemTime) -> Context {
+        let Shared { ids, scope, ended, .. } = &*self.shared;
+        let (trace_id, trace_state) = parent.map_or_else(
+            || (ids.new_trace_id(), TraceState::NONE),
+            |parent| (parent.trace_id(), parent.trace_state().clone()),
+        );
+        let mut links = SpanLinks::default();
+        links.links = span.links;
+        let data = Box::new(SpanData {
+            span_context: SpanContext::new(
+                trace_id,
+                ids.new_span_id(),
+                TraceFlags::SAMPLED,
+                false,
+                trace_state,
+            ),
+            parent_span_id: parent.map_or(SpanId::INVALID, SpanContext::span_id),
+            parent_span_is_remote: parent.is_some_and(SpanContext::is_remote),
+            span_kind: span.kind,
+            name: span.name,
+            start_time: at,
+            end_time: at,
+            attributes: span.attributes,
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links,
+            status: Status::Unset,
+            instrumentation_scope: scope.clone(),
+        });
+        Context::new().with_span(RecordingSpan::begin(data, Arc::clone(ended)))
     }
 
     pub(super) fn now(&self) -> SystemTime {
@@ -147,11 +175,11 @@ impl Tracer {
     }
 }
 
-/// The sampled span that is the current one; none: there is none.
-pub(super) fn current() -> Option<Context> {
+/// The ids of the sampled span that is the current one; none: there is none.
+pub(super) fn current() -> Option<SpanContext> {
     Context::map_current(|context| {
         let is_sampled = context.has_active_span() && context.span().span_context().is_sampled();
-        is_sampled.then(|| context.clone())
+        is_sampled.then(|| ids(context))
     })
 }
 

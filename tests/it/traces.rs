@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use breakerd::metrics::DroppedSpans;
-use breakerd::traces::SpanQueue;
+use breakerd::traces::{EndedSpan, SpanQueue};
 use breakerd_api::v1;
 use breakerd_common::clock::Clock as _;
 use opentelemetry::trace::{SpanId, SpanKind, Status};
@@ -32,7 +32,7 @@ fn within<T>(message: T, headers: &[(&'static str, &str)]) -> Request<T> {
 fn ended(queue: &mut SpanQueue) -> Vec<SpanData> {
     let mut spans = Vec::new();
     queue.take_ended(&mut spans);
-    spans
+    spans.into_iter().map(EndedSpan::into_data).collect()
 }
 
 fn attributes(span: &SpanData) -> BTreeMap<String, String> {
