@@ -215,6 +215,62 @@ lacks 'nodePort' --set service.type=NodePort "${db[@]}"
 [ "$(render "${db[@]}" --set service.type=NodePort --set service.grpcNodePort=30051 | grep -c 'nodePort: 30051')" = 1 ] ||
   die "the headless service has a port of the nodes"
 
+# What the API server takes, and breakerd or the kubelet would not.
+threshold() { refuses "circuitBreaker/?.*$1" --set-json "circuitBreaker=$2"; }
+renders 'kind: Deployment' --set-json circuitBreaker=null
+threshold failure_rates_threshold '{"payments":{"failure_rates_threshold":50}}'
+threshold default_failures_threshold '{"default_failures_threshold":5}'
+threshold default_failure_threshold '{"default_failure_threshold":"5"}'
+threshold failure_rate_threshold '{"payments":{"failure_rate_threshold":500}}'
+threshold timeout_seconds '{"payments":{"timeout_seconds":"60"}}'
+threshold payments '{"payments":5}'
+threshold 'pay ments.*is no service' '{"pay ments":{"failure_threshold":5}}'
+renders '"timeout_seconds" = "1h 30m"' --set 'circuitBreaker.payments.timeout_seconds=1h 30m'
+refuses 'terminationGracePeriodSeconds: 60 is not more than shutdown_grace \(90s\)' --set-string config=$'shutdown_grace = "90s"\n'
+refuses 'is not more than shutdown_grace' --set-string config=$'shutdown_grace = 60 # seconds\n'
+refuses 'is not more than shutdown_grace' --set 'extraEnv[0].name=BREAKERD_SHUTDOWN_GRACE,extraEnv[0].value=1m 10s'
+renders 'shutdown_grace = "90s"' --set-string config=$'shutdown_grace = "90s"\n' --set terminationGracePeriodSeconds=100
+renders 'shutdown_grace = "90s"' --set-string config=$'[other]\nshutdown_grace = "90s"\n'
+health=$'[auth]\nhealth_needs_token = true\n'
+refuses 'a gRPC probe has no token' --set-string config="$health"
+renders 'path: /livez' --set-string config="$health" --set probes.protocol=http
+refuses 'config has a target chat too' "${hook[@]}" --set-string config=$'[[notify]]\nname = "chat"\nurl = "https://a"\n'
+refuses 'are more than 16' "${hook[@]}" --set-string config="$(for i in {1..16}; do printf '[[notify]]\nname = "%s"\nurl = "https://a"\n' "$i"; done)"
+refuses 'notify/0/giveUpAfter' "${hook[@]}" --set 'notify[0].giveUpAfter=0'
+refuses 'has a tag' --set image.repository=registry.example.org/breakerd:0.1.0
+refuses 'has a scheme' --set image.repository=https://registry.example.org/breakerd
+refuses 'image.repository: a//b is none' --set image.repository=a//b
+renders 'image: "localhost:5000/breakerd:0.1.0"' --set image.repository=localhost:5000/breakerd --set image.tag=0.1.0
+refuses 'accepts no IPv6' --set 'service.ipFamilies={IPv6}'
+refuses 'is not reached by the probes' --set listenAddress=127.0.0.1
+refuses listenAddress --set listenAddress=0.0.0.256
+refuses 'a share of resources.requests.cpu' "${db[@]}" --set autoscaling.enabled=true --set resources.requests.cpu=null
+refuses '0 is root' --set podSecurityContext.runAsUser=0
+renders 'runAsUser: 0' --set podSecurityContext.runAsUser=0 --set podSecurityContext.runAsNonRoot=false
+refuses 'capabilities/drop' --set 'securityContext.capabilities.drop={all}'
+refuses 'existingClaim has no effect' --set persistence.enabled=false --set persistence.existingClaim=mine
+refuses 'clientCertificateSecret has no effect' --set tests.clientCertificateSecret=client
+refuses 'the chart sets checksum/config' --set-string 'podAnnotations.checksum/config=1'
+refuses 'alertLabels' "${rules[@]}" --set prometheusRule.alertLabels.not-a-label=1
+refuses "missing property 'tls'" --set tls=null
+# A name is a text, though it reads as a number, and no longer than a Service's.
+name_of() { helm template "$@" "$chart" --namespace 10 --kube-version 1.34.0 2>&1 || true; }
+grep -qF 'namespace: "10"' <<<"$(name_of try)" || die "the namespace 10 is a number"
+grep -q 'has no dots: set fullnameOverride' <<<"$(name_of my.release)" || die "a release with a dot renders"
+grep -q 'begins with a letter before Kubernetes 1.36' <<<"$(name_of 1st)" || die "a release with a digit first renders for 1.34"
+grep -q 'name: a222222222222222222222222222222222222222222-breakerd$' <<<"$(name_of a222222222222222222222222222222222222222222-breakerd)" || die "a name that fits is cut"
+! grep -q 'name: .*-$' <<<"$(name_of breakerd-22222222222222222222222222222222222222222--b)" || die "a name ends with a hyphen"
+# As a dependency of another chart, which can be left out there.
+mkdir -p "$copy/parent/charts"
+cp -R "$chart" "$copy/parent/charts/"
+cat >"$copy/parent/Chart.yaml" <<'V'
+{ apiVersion: v2, name: parent, version: 0.0.0, dependencies: [{ name: breakerd, version: "*", condition: breakerd.enabled }] }
+V
+parent() { helm template try "$copy/parent" --kube-version 1.34.0 "$@"; }
+printf '{ global: { team: a }, breakerd: { enabled: true, circuitBreaker: { default_failure_threshold: 3 } } }\n' >"$copy/parent/values.yaml"
+grep -q 'name: try-breakerd' <<<"$(parent)" || die "the chart does not render as a dependency"
+[ -z "$(parent --set breakerd.enabled=false)" ] || die "the chart renders as a dependency that is disabled"
+
 # The file of values that the README shows is one that the chart takes.
 shown=$copy/shown.yaml
 # shellcheck disable=SC2016 # the backticks are those of the document

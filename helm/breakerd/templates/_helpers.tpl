@@ -3,14 +3,15 @@
 {{- end }}
 
 {{/* The release's name, with the chart's behind it unless it holds it already. 63 is DNS's limit; a StatefulSet puts a number and a
-     hash behind the name of its pods, in a label of 63 bytes, and the headless service has a suffix. */}}
+     hash behind the name of its pods, in a label of 63 bytes, and the headless service has a suffix. Names are written by toYaml: 123
+     and true are names too. */}}
 {{- define "breakerd.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 52 | regexFind "^.*[^-]" }}
 {{- else if contains (include "breakerd.name" .) .Release.Name }}
-{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- .Release.Name | trunc 52 | regexFind "^.*[^-]" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name (include "breakerd.name" .) | trunc 52 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name (include "breakerd.name" .) | trunc 52 | regexFind "^.*[^-]" }}
 {{- end }}
 {{- end }}
 
@@ -19,8 +20,8 @@
 {{- end }}
 
 {{- define "breakerd.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "breakerd.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "breakerd.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end }}
 
 {{- define "breakerd.labels" -}}
@@ -36,21 +37,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* The labels of pods: none that changes with a version, which would restart them. */}}
 {{- define "breakerd.podLabels" -}}
 {{ include "breakerd.selectorLabels" . }}
-{{- with merge (dict) .Values.podLabels .Values.commonLabels }}
+{{- with merge (dict) (.Values.podLabels | default dict) (.Values.commonLabels | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
 
 {{/* The metadata of a resource: dict "root" $ "name" its name "labels" "annotations" more of them. */}}
 {{- define "breakerd.metadata" -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ .name | toYaml }}
+namespace: {{ .root.Release.Namespace | toYaml }}
 labels:
   {{- include "breakerd.labels" .root | nindent 2 }}
   {{- with .labels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -200,7 +201,7 @@ postgres://{{ join "," $hosts }}/{{ .name | urlquery | replace "+" "%20" }}?sslm
   tlsConfig:
     ca:
       secret:
-        name: {{ $root.Values.tls.existingSecret }}
+        name: {{ $root.Values.tls.existingSecret | toYaml }}
         key: ca.crt
     serverName: {{ include "breakerd.fullname" $root }}.{{ $root.Release.Namespace }}.svc
   {{- end }}

@@ -10,7 +10,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "breakerd.serviceAccountName" . }}
+  serviceAccountName: {{ include "breakerd.serviceAccountName" . | toYaml }}
   automountServiceAccountToken: false
   # Kubernetes would set BREAKERD_PORT and its like for a service of this name, among breakerd's own settings.
   enableServiceLinks: false
@@ -19,13 +19,13 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | toYaml }}
   {{- end }}
   {{- with .Values.schedulerName }}
-  schedulerName: {{ . }}
+  schedulerName: {{ . | toYaml }}
   {{- end }}
   {{- with .Values.runtimeClassName }}
-  runtimeClassName: {{ . }}
+  runtimeClassName: {{ . | toYaml }}
   {{- end }}
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   securityContext:
@@ -51,13 +51,13 @@ spec:
           containerPort: 8080
       startupProbe:
         {{- include "breakerd.probe" (dict "root" . "name" "liveness" "path" "/livez") | nindent 8 }}
-        {{- toYaml .Values.probes.startup | nindent 8 }}
+        {{- with .Values.probes.startup }}{{ toYaml . | nindent 8 }}{{ end }}
       livenessProbe:
         {{- include "breakerd.probe" (dict "root" . "name" "liveness" "path" "/livez") | nindent 8 }}
-        {{- toYaml .Values.probes.liveness | nindent 8 }}
+        {{- with .Values.probes.liveness }}{{ toYaml . | nindent 8 }}{{ end }}
       readinessProbe:
         {{- include "breakerd.probe" (dict "root" . "name" "readiness" "path" "/readyz") | nindent 8 }}
-        {{- toYaml .Values.probes.readiness | nindent 8 }}
+        {{- with .Values.probes.readiness }}{{ toYaml . | nindent 8 }}{{ end }}
       {{- with .Values.lifecycle }}
       lifecycle:
         {{- toYaml . | nindent 8 }}
@@ -116,52 +116,52 @@ spec:
   volumes:
     - name: config
       configMap:
-        name: {{ include "breakerd.fullname" . }}
+        name: {{ include "breakerd.fullname" . | toYaml }}
     {{- with .Values.database.existingSecret }}
     - name: database
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | toYaml }}
         # For the group of the pod, which fsGroup makes the owner
         defaultMode: 0440
         items:
-          - key: {{ $.Values.database.secretKey }}
+          - key: {{ $.Values.database.secretKey | toYaml }}
             path: url
     {{- end }}
     {{- with .Values.auth.existingSecret }}
     - name: auth
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | toYaml }}
         defaultMode: 0440
     {{- end }}
     {{- with .Values.tls.existingSecret }}
     - name: tls
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | toYaml }}
         defaultMode: 0440
     {{- end }}
     {{- with include "breakerd.tracingFile" (dict "root" . "secret" "headersSecret") }}
     - name: tracing-headers
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | toYaml }}
         defaultMode: 0440
         items:
-          - key: {{ $.Values.tracing.headersKey }}
+          - key: {{ $.Values.tracing.headersKey | toYaml }}
             path: headers
     {{- end }}
     {{- with include "breakerd.tracingFile" (dict "root" . "secret" "caSecret") }}
     - name: tracing-ca
       secret:
-        secretName: {{ . }}
+        secretName: {{ . | toYaml }}
         defaultMode: 0440
         items:
-          - key: {{ $.Values.tracing.caKey }}
+          - key: {{ $.Values.tracing.caKey | toYaml }}
             path: ca.crt
     {{- end }}
     {{- range .Values.notify }}
     {{- if .existingSecret }}
     - name: notify-{{ .name }}
       secret:
-        secretName: {{ .existingSecret }}
+        secretName: {{ .existingSecret | toYaml }}
         defaultMode: 0440
     {{- end }}
     {{- end }}
@@ -171,7 +171,7 @@ spec:
     {{- else if not (include "breakerd.onPostgres" .) }}
     - name: data
       persistentVolumeClaim:
-        claimName: {{ include "breakerd.claimName" . }}
+        claimName: {{ include "breakerd.claimName" . | toYaml }}
     {{- end }}
     # SQLite sorts large results in files there
     - name: tmp
@@ -221,7 +221,7 @@ spec:
     fieldRef:
       fieldPath: metadata.name
 - name: BREAKERD_METRICS_NAMESPACE
-  value: {{ .Values.metrics.namespace }}
+  value: {{ .Values.metrics.namespace | toYaml }}
 {{- with .Values.database }}
 {{- if .existingSecret }}
 - name: BREAKERD_STORE_URL_FILE
@@ -233,21 +233,21 @@ spec:
 - name: PGUSER
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: {{ $.Values.database.userKey }}
+      name: {{ . | toYaml }}
+      key: {{ $.Values.database.userKey | toYaml }}
 - name: PGPASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: {{ $.Values.database.passwordKey }}
+      name: {{ . | toYaml }}
+      key: {{ $.Values.database.passwordKey | toYaml }}
 {{- end }}
 {{- end }}
 {{- if .listen.existingSecret }}
 - name: BREAKERD_STORE_LISTEN_URL
   valueFrom:
     secretKeyRef:
-      name: {{ .listen.existingSecret }}
-      key: {{ .listen.secretKey }}
+      name: {{ .listen.existingSecret | toYaml }}
+      key: {{ .listen.secretKey | toYaml }}
 {{- else if .listen.url }}
 - name: BREAKERD_STORE_LISTEN_URL
   value: {{ .listen.url | quote }}

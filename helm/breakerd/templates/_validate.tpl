@@ -1,5 +1,8 @@
 {{/* What a schema cannot say: values that contradict each other. Each would render, and be refused by the API server, or not start. */}}
 {{- define "breakerd.validate" -}}
+{{- include "breakerd.validateNames" . }}
+{{- include "breakerd.validateFile" . }}
+{{- include "breakerd.validatePods" . }}
 {{- $onPostgres := include "breakerd.onPostgres" . }}
 {{- if not $onPostgres }}
 {{- if gt (int .Values.replicaCount) 1 }}
@@ -29,6 +32,9 @@
 {{- fail "database.listen: set one of existingSecret and url" }}
 {{- end }}
 {{- end }}
+{{- if and .Values.persistence.existingClaim (not .Values.persistence.enabled) }}
+{{- fail "persistence.existingClaim has no effect with persistence.enabled=false" }}
+{{- end }}
 {{- if and $onPostgres .Values.persistence.existingClaim }}
 {{- fail "persistence.existingClaim: on Postgres each pod has a claim of its own" }}
 {{- end }}
@@ -40,6 +46,17 @@
 {{- with .Values.autoscaling }}
 {{- if and .enabled (not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage)) }}
 {{- fail "autoscaling.enabled: set targetCPUUtilizationPercentage or targetMemoryUtilizationPercentage" }}
+{{- end }}
+{{- if .enabled }}
+{{- /* Kubernetes takes a limit for the request that is not set. */}}
+{{- $resources := $.Values.resources | default dict }}
+{{- $requests := merge (dict) ($resources.requests | default dict) ($resources.limits | default dict) }}
+{{- if and .targetCPUUtilizationPercentage (not $requests.cpu) }}
+{{- fail "autoscaling.targetCPUUtilizationPercentage is a share of resources.requests.cpu, which is not set" }}
+{{- end }}
+{{- if and .targetMemoryUtilizationPercentage (not $requests.memory) }}
+{{- fail "autoscaling.targetMemoryUtilizationPercentage is a share of resources.requests.memory, which is not set" }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- $resources := .Values.resources | default dict }}
@@ -58,6 +75,17 @@
 {{- with .Values.lifecycle }}
 {{- if and .preStop .preStop.sleep (ge (int .preStop.sleep.seconds) (int $.Values.terminationGracePeriodSeconds)) }}
 {{- fail (printf "lifecycle.preStop.sleep: %d s are not less than terminationGracePeriodSeconds (%d)" (int .preStop.sleep.seconds) (int $.Values.terminationGracePeriodSeconds)) }}
+{{- end }}
+{{- end }}
+{{- range $resource, $_ := merge (dict) ($resources.requests | default dict) $limits }}
+{{- if contains "/" $resource }}
+{{- $requested := get ($resources.requests | default dict) $resource | toString }}
+{{- $limit := get $limits $resource | toString }}
+{{- if not (hasKey $limits $resource) }}{{ fail (printf "resources.limits.%s is not set: a resource of this kind needs a limit" $resource) }}{{ end }}
+{{- if and (hasKey ($resources.requests | default dict) $resource) (ne $requested $limit) }}
+{{- fail (printf "resources.requests.%s: %s is not its limit (%s), as it must be for a resource of this kind" $resource $requested $limit) }}
+{{- end }}
+{{- if not (regexMatch "^[0-9]+$" $limit) }}{{ fail (printf "resources.limits.%s: %s is no whole number" $resource $limit) }}{{ end }}
 {{- end }}
 {{- end }}
 {{- $spread := list }}
@@ -79,6 +107,9 @@
 {{- fail "tls.clientCertificate=optional needs auth.existingSecret: a client without a certificate has to send a token" }}
 {{- end }}
 {{- end }}
+{{- if and .Values.tests.clientCertificateSecret (not .Values.tls.existingSecret) }}
+{{- fail "tests.clientCertificateSecret has no effect without tls.existingSecret" }}
+{{- end }}
 {{- if eq (int .Values.service.grpcPort) (int .Values.service.httpPort) }}
 {{- fail (printf "service.httpPort: %d is grpcPort too" (int .Values.service.httpPort)) }}
 {{- end }}
@@ -91,6 +122,9 @@
 {{- end }}
 {{- if and (or .loadBalancerSourceRanges .loadBalancerClass) (ne .type "LoadBalancer") }}
 {{- fail "service.loadBalancerSourceRanges and loadBalancerClass need service.type LoadBalancer" }}
+{{- end }}
+{{- if and (has "IPv6" (.ipFamilies | default list)) (not (hasPrefix "[" $.Values.listenAddress)) }}
+{{- fail (printf "listenAddress: %s accepts no IPv6, and service.ipFamilies has it: set listenAddress to \"[::]\"" $.Values.listenAddress) }}
 {{- end }}
 {{- if and (gt (len (.ipFamilies | default list)) 1) (not (hasSuffix "DualStack" (.ipFamilyPolicy | default ""))) }}
 {{- fail "service.ipFamilies: two need ipFamilyPolicy PreferDualStack or RequireDualStack" }}
@@ -156,32 +190,5 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- end }}
-{{- $claimed := list }}
-{{- range .Values.extraVolumes }}
-{{- if has .name $claimed }}{{ fail (printf "extraVolumes: two are named %s" .name) }}{{ end }}
-{{- $claimed = append $claimed .name }}
-{{- end }}
-{{- $ours := list "config" "data" "tmp" }}
-{{- range $name := list "auth" "tls" "database" }}{{ if (get $.Values $name).existingSecret }}{{ $ours = append $ours $name }}{{ end }}{{ end }}
-{{- if include "breakerd.tracingFile" (dict "root" . "secret" "headersSecret") }}{{ $ours = append $ours "tracing-headers" }}{{ end }}
-{{- if include "breakerd.tracingFile" (dict "root" . "secret" "caSecret") }}{{ $ours = append $ours "tracing-ca" }}{{ end }}
-{{- $paths := list }}
-{{- range .Values.extraVolumeMounts }}
-{{- if not (has .name (concat $claimed $ours)) }}
-{{- fail (printf "extraVolumeMounts: there is no volume %s in extraVolumes" .name) }}
-{{- end }}
-{{- if has .mountPath $paths }}{{ fail (printf "extraVolumeMounts: two are at %s" .mountPath) }}{{ end }}
-{{- $paths = append $paths .mountPath }}
-{{- end }}
-{{- $containers := list }}
-{{- range concat (.Values.initContainers | default list) (.Values.sidecars | default list) }}
-{{- if has .name $containers }}{{ fail (printf "initContainers, sidecars: two are named %s" .name) }}{{ end }}
-{{- $containers = append $containers .name }}
-{{- end }}
-{{- $variables := list }}
-{{- range .Values.extraEnv }}
-{{- if has .name $variables }}{{ fail (printf "extraEnv: %s is there twice" .name) }}{{ end }}
-{{- $variables = append $variables .name }}
 {{- end }}
 {{- end }}

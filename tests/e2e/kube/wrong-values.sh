@@ -40,7 +40,7 @@ wrong "a class of storage that is no name" storageClass 'storageClassName: Inval
 wrong "a volume for one pod and for others" accessModes 'may not use ReadWriteOncePod with other' \
   --set-json 'persistence.accessModes=["ReadWriteOncePod","ReadWriteMany"]'
 wrong "two families of addresses in a single stack" 'two need ipFamilyPolicy' 'when multiple IP families are specified' \
-  --set-json 'service.ipFamilies=["IPv4","IPv6"]'
+  --set-json 'service.ipFamilies=["IPv4","IPv6"]' --set listenAddress='[::]'
 wrong "a source range that is none" loadBalancerSourceRanges 'must be a valid CIDR' \
   --set service.type=LoadBalancer --set-json 'service.loadBalancerSourceRanges=["10.0.0.0/99"]'
 wrong "a protocol that is no name" grpcAppProtocol 'appProtocol: Invalid value' --set service.grpcAppProtocol='not a name'
@@ -99,3 +99,32 @@ wrong "two containers of one name" 'two are named a' 'Duplicate value' \
 wrong "a command that is none" preStop 'command: Required value' --set-json 'lifecycle={"preStop":{"exec":{"command":[]}}}'
 wrong "a wait before the end that is longer than the end" 'not less than terminationGracePeriodSeconds' 'less than terminationGracePeriodSeconds' \
   --set lifecycle.preStop.sleep.seconds=90
+wrong "a kind of volume that is none" secrets 'unknown field|strict decoding' --set-json 'extraVolumes=[{"name":"a","secrets":{"secretName":"b"}}]'
+wrong "a misspelled field of a volume" sizelimit 'unknown field|strict decoding' --set-json 'extraVolumes=[{"name":"a","emptyDir":{"sizelimit":"1Gi"}}]'
+wrong "a misspelled field of a container" imagepullPolicy 'unknown field|strict decoding' \
+  --set-json 'sidecars=[{"name":"a","image":"b","imagepullPolicy":"Always"}]'
+wrong "a variable of a container that is a number" 'sidecars/0/env/0/value' 'cannot unmarshal number' \
+  --set-json 'sidecars=[{"name":"a","image":"b","env":[{"name":"A","value":1}]}]'
+wrong "a volume of a container that is not there" 'a mounts the volume b' 'Not found' \
+  --set-json 'sidecars=[{"name":"a","image":"b","volumeMounts":[{"name":"b","mountPath":"/b"}]}]'
+wrong "a mount that is read-only in depth, and writable" readOnly 'may only be specified when readOnly is true' "${more[@]}" \
+  --set-json 'extraVolumeMounts=[{"name":"a","mountPath":"/a","recursiveReadOnly":"Enabled"}]'
+wrong "a mount of both directions in a pod without privileges" 'needs securityContext.privileged' 'available only to privileged containers' "${more[@]}" \
+  --set-json 'extraVolumeMounts=[{"name":"a","mountPath":"/a","mountPropagation":"Bidirectional"}]'
+wrong "a port that is no name" preStop 'must contain only alpha-numeric' --set-json 'lifecycle={"preStop":{"httpGet":{"port":"x y"}}}'
+wrong "a misspelled field of a hook" url 'unknown field|strict decoding' --set-json 'lifecycle={"preStop":{"httpGet":{"port":80,"url":"/"}}}'
+wrong "a misspelled label of SELinux" grade 'unknown field|strict decoding' --set podSecurityContext.seLinuxOptions.grade=s0
+wrong "a node's label that can have no such value" nodeSelectorTerms 'a valid label must' --set-json 'affinity={"nodeAffinity":
+  {"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"a","operator":"In","values":["b c"]}]}]}}}'
+wrong "keys of labels without a selector" labelSelector 'must not be specified when labelSelector is not set' \
+  --set-json 'affinity={"podAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":"a","matchLabelKeys":["b"]}]}}'
+wrong "a device without a limit" 'needs a limit' 'Limit must be set' --set-json 'resources={"requests":{"example.org/gpu":1}}'
+wrong "half a device" 'is no whole number' 'must be an integer' --set-json 'resources={"limits":{"example.org/gpu":"0.5"}}'
+wrong "a filter with the content of another" requestHeaderModifier 'must be specified for RequestHeaderModifier' "${gateway[@]}" \
+  --set-json 'grpcRoute.filters=[{"type":"RequestHeaderModifier","requestMirror":{"backendRef":{"name":"a","port":1}}}]'
+wrong "a misspelled field of a filter" sets 'unknown field|strict decoding' "${gateway[@]}" \
+  --set-json 'grpcRoute.filters=[{"type":"RequestHeaderModifier","requestHeaderModifier":{"sets":[]}}]'
+wrong "a mirror without a port" "missing property 'port'" 'Must have port' "${gateway[@]}" \
+  --set-json 'grpcRoute.filters=[{"type":"RequestMirror","requestMirror":{"backendRef":{"name":"a"}}}]'
+wrong "no port" "missing property 'grpcPort'" 'must be between 1 and 65535|Required value|Invalid value' --set service.grpcPort=null
+wrong "no size" "missing property 'size'" 'must be greater than zero|Required value' --set persistence.size=null
