@@ -100,7 +100,7 @@ impl WebhookFiles {
         let (files, endpoints): (Vec<_>, Vec<_>) = read.into_iter().unzip();
         let targets = settings.notify.iter().zip(endpoints).map(|(settings, endpoint)| {
             let (notify_target, url) = (&*settings.name, endpoint.url());
-            tracing::info!(notify_target, %url, format = ?settings.format, "transitions are posted");
+            tracing::info!(notify_target, %url, format = settings.format.name(), "transitions are posted");
             if !url.is_encrypted() && !url.is_local() {
                 tracing::warn!(notify_target, "notifications are sent in plain text: use https");
             }

@@ -75,6 +75,14 @@ pub enum TraceProtocol {
 impl TraceProtocol {
     /// As `OTEL_EXPORTER_OTLP_PROTOCOL` has them.
     pub(super) const NAMES: &'static [&'static str] = &["grpc", "http/protobuf"];
+
+    /// As it is set.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http/protobuf",
+        }
+    }
 }
 
 impl Take for TraceProtocol {

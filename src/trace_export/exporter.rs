@@ -185,8 +185,12 @@ impl TraceExporter {
             }
             Err(error) => {
                 self.metrics.failed_exports_total.inc();
-                sender.is_failing =
-                    warn_once(sender.is_failing, "cannot export spans, retrying", &error.problem);
+                let message = if error.can_retry {
+                    "cannot export spans, retrying"
+                } else {
+                    "cannot export spans, dropping them"
+                };
+                sender.is_failing = warn_once(sender.is_failing, message, &error.problem);
                 Some(error)
             }
         }

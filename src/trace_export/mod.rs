@@ -52,8 +52,8 @@ pub fn start(
         Arc::clone(clock),
         metrics.dropped(DroppedSpans::QueueFull),
     );
-    let (uri, protocol) = (endpoint.uri(), settings.tracing_protocol);
-    tracing::info!(endpoint = %uri, ?protocol, "tracing is enabled");
+    let (uri, protocol) = (endpoint.uri(), settings.tracing_protocol.name());
+    tracing::info!(endpoint = %uri, protocol, "tracing is enabled");
     let resource = resource::of(settings);
     let exporter = TraceExporter::new(
         queue,

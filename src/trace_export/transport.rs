@@ -20,8 +20,8 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-use tonic::Code;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::{Code, Status};
 
 use super::compression::{CollectorChannel, GZIP, gzip};
 use super::grpc_export::GrpcExport;
@@ -87,11 +87,7 @@ impl Transport {
     pub(super) async fn send(&mut self, message: Bytes, headers: &HeaderMap) -> Result<Taken, ExportError> {
         match self {
             Self::Grpc(client) => {
-                let answer = client.export(message, headers).await.map_err(|status| ExportError {
-                    problem: shortened(&format!("{:?}: {}", status.code(), causes(&status))),
-                    can_retry: can_retry(status.code()),
-                })?;
-                Ok(taken(answer))
+                client.export(message, headers).await.map(taken).map_err(|status| failed(&status))
             }
             Self::Http { client, uri, compression } => {
                 let body = match compression {
@@ -206,6 +202,20 @@ const fn user_agent() -> &'static str {
     concat!("breakerd/", env!("CARGO_PKG_VERSION"))
 }
 
+/// From the collector, or made here: then it has a source, and the connection is what failed, whatever code it has.
+fn failed(status: &Status) -> ExportError {
+    let mut problem = format!("{:?}: {}", status.code(), status.message());
+    for cause in successors(status.source(), |error| (*error).source()).map(ToString::to_string) {
+        // Each layer has the text of the one below it, or "transport error".
+        if !problem.contains(&cause) {
+            problem.push_str(": ");
+            problem.push_str(&cause);
+        }
+    }
+    let can_retry = status.source().is_some() || can_retry(status.code());
+    ExportError { problem: shortened(&problem), can_retry }
+}
+
 /// Those that OTLP names.
 fn can_retry(code: Code) -> bool {
     matches!(
@@ -242,6 +252,16 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lost_connection_is_retried_under_every_code_and_named_once() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let lost = failed(&Status::from_error(Box::new(refused)));
+        assert_eq!((lost.problem.as_str(), lost.can_retry), ("Unknown: connection refused", true));
+        let said = failed(&Status::unknown("no such tenant"));
+        assert_eq!((said.problem.as_str(), said.can_retry), ("Unknown: no such tenant", false));
+        assert!(failed(&Status::unavailable("busy")).can_retry);
+    }
 
     #[test]
     fn a_file_without_certificates_is_refused() {

@@ -65,6 +65,14 @@ pub enum Format {
 impl Format {
     /// The names in the configuration.
     pub const NAMES: &'static [&'static str] = &["json", "slack"];
+
+    /// As it is set.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Slack => "slack",
+        }
+    }
 }
 
 /// A URL, which may be a secret, or hold one, and so does not show itself.

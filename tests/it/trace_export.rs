@@ -282,6 +282,43 @@ async fn a_collector_that_is_busy_for_a_moment_loses_nothing() {
     assert!(process.stop().await.success());
 }
 
+/// As behind a load balancer whose collector restarts: the connection is made, and is reset.
+#[tokio::test]
+async fn a_connection_that_is_reset_loses_nothing() {
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::grpc(None).await);
+    let balancer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, collector) = (balancer.local_addr().unwrap(), receiver.address);
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            drop(balancer.accept().await.unwrap());
+        }
+        while let Ok((mut stream, _)) = balancer.accept().await {
+            let mut onward = tokio::net::TcpStream::connect(collector).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut onward).await });
+        }
+    });
+    let process = ready(tracing(folder.path(), &format!("http://{address}")), folder.path()).await;
+    process.breakers().await.allow_request(sampled(ask("payments", ""))).await.unwrap();
+    receiver.spans_with(ALLOW).await;
+    let page = process.page("/metrics").await;
+    assert!(page.contains("tracing_dropped_spans_total{reason=\"export_failed\"} 0"), "{page}");
+    assert!(log_of(folder.path()).contains("cannot export spans, retrying"));
+    assert!(process.stop().await.success());
+}
+
+#[tokio::test]
+async fn the_log_says_that_spans_are_dropped_which_are_not_sent_again() {
+    let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::http("/elsewhere", None).await);
+    let mut command = tracing(folder.path(), &format!("http://{}", receiver.address));
+    command.env("BREAKERD_TRACING_PROTOCOL", "http/protobuf");
+    let process = ready(command, folder.path()).await;
+    process.breakers().await.allow_request(sampled(ask("payments", ""))).await.unwrap();
+    let log = async || log_of(folder.path()).contains("cannot export spans, dropping them");
+    eventually("it is logged", log).await;
+    assert!(log_of(folder.path()).contains("404"));
+    assert!(process.stop().await.success());
+}
+
 #[tokio::test]
 async fn settings_that_are_wrong_end_the_start() {
     for (variable, value, problem) in [

@@ -10,7 +10,13 @@ use breakerd::config::{NOTIFY_SETTINGS, SETTINGS};
 use super::parse;
 
 /// Variables of OpenTelemetry that the documents name since breakerd does not read them.
-const NOT_READ: &[&str] = &["OTEL_EXPORTER_OTLP_INSECURE", "OTEL_BSP_", "OTEL_PROPAGATORS"];
+const NOT_READ: &[&str] = &[
+    "OTEL_EXPORTER_OTLP_INSECURE",
+    "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    "OTEL_BSP_",
+    "OTEL_PROPAGATORS",
+];
 
 /// The documents say what the tables say: these blocks are made from them.
 #[test]
