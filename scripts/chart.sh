@@ -199,6 +199,7 @@ refuses 'tracing.endpoint is not set' --set tracing.headersSecret=headers
 refuses 'tracing/?.*endpoint' --set tracing.endpoint=collector:4317
 refuses 'tracing/?.*endpoint' --set tracing.endpoint=http://user:secret@collector
 refuses 'tracing/?.*sampleRatio' "${tracing[@]}" --set tracing.sampleRatio=2
+refuses 'sampleRatio: 1e-07 has more than 6 decimals' "${tracing[@]}" --set-json tracing.sampleRatio=0.0000001
 refuses 'tracing/?.*protocol' "${tracing[@]}" --set tracing.protocol=http/json
 refuses extraEnv --set 'extraEnv[0].name=BREAKERD_TRACING_ENDPOINT,extraEnv[0].value=http://collector:4317'
 refuses extraEnv --set 'extraEnv[0].name=DATABASE_URL,extraEnv[0].value=postgres://db'

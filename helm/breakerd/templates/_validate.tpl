@@ -155,6 +155,9 @@
 {{- end }}
 {{- end }}
 {{- with .Values.tracing }}
+{{- if ne (float64 .sampleRatio) (printf "%.6f" (float64 .sampleRatio) | float64) }}
+{{- fail (printf "tracing.sampleRatio: %v has more than 6 decimals" .sampleRatio) }}
+{{- end }}
 {{- if and (not .endpoint) (or .headersSecret .caSecret .serviceName .resourceAttributes) }}
 {{- fail "tracing.endpoint is not set: the other values of tracing have no effect" }}
 {{- end }}
