@@ -88,3 +88,54 @@ func hedgedProbes(b *bench) {
 	})
 	b.check(server.openings("dependency") == openings, "probes that were answered late have failed")
 }
+
+// retriedProbes shows how often probes reach the dependency when their proxies retry, and how many at a time.
+func retriedProbes(b *bench) {
+	const probes, attempts = 3, 3
+	released := make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	b.onCleanUp(release)
+	for _, failing := range []struct {
+		by        string
+		perTry    string
+		behaviour behaviour
+		class     string
+		// Most attempts at a time: the dependency can still have one that its proxy gave up.
+		peak int
+	}{
+		{"503", "60s", holdsAndAnswers(released, 503), "upstream_retry_limit_exceeded", probes},
+		{"per_try_timeout", "1s", hangs, "upstream_request_timeout", probes * attempts},
+	} {
+		server := b.newBreakerd("breakerd-"+failing.by, recovering(probes))
+		server.start()
+		dependency := b.dependency(answers(500))
+		route := "timeout: 60s, retry_policy: { retry_on: 5xx, num_retries: 2, per_try_timeout: " + failing.perTry + " }"
+		proxies := b.proxies(2, server, plan{dependency: dependency.port, route: route})
+		b.untilOpen(overHTTP1(), proxies[0].url("/"))
+		openings := server.openings("dependency")
+		dependency.behaves(failing.behaviour)
+		crowd := b.crowd(16, proxies)
+		b.until("the probes are in flight", func() bool { return len(dependency.counted().requests) == probes })
+		// The next time it stays open.
+		server.command("config", "set", "dependency", "timeout_seconds=3600")
+		crowd.isRejected(50)
+		release()
+		b.until("the probes have failed", func() bool { return server.openings("dependency") == openings+1 })
+		b.until("all attempts have ended", func() bool {
+			counted := dependency.counted()
+			return counted.calls >= probes*attempts && counted.running == 0
+		})
+		crowd.stop()
+		counted := dependency.counted()
+		b.check(counted.calls == probes*attempts && counted.peak <= failing.peak, "%s: %d attempts reached the dependency, %d at a time", failing.by, counted.calls, counted.peak)
+		b.check(len(counted.requests) == probes, "%s: the attempts are of %d requests", failing.by, len(counted.requests))
+		for id, count := range counted.requests {
+			b.check(count == attempts, "%s: request %s reached the dependency %d times", failing.by, id, count)
+		}
+		b.check(crowd.served.Load() == 0, "%s: %d were served", failing.by, crowd.served.Load())
+		b.until("the history has the class of the probes", func() bool {
+			opened := server.history("dependency")[0]
+			return opened.To == "STATE_OPEN" && opened.Class == failing.class
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -20,6 +21,8 @@ type dependency struct {
 type counts struct {
 	calls, running, peak int
 	headers              http.Header // of the newest
+	// how often it came, by its x-request-id: proxies keep that from attempt to attempt
+	requests map[string]int
 }
 
 // A behaviour answers the request that is the call-th, from 1 on, since it began.
@@ -45,6 +48,10 @@ func (d *dependency) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.counts.running++
 	d.counts.peak = max(d.counts.peak, d.counts.running)
 	d.counts.headers = r.Header.Clone()
+	if d.counts.requests == nil {
+		d.counts.requests = map[string]int{}
+	}
+	d.counts.requests[r.Header.Get("X-Request-Id")]++
 	call, behaviour := d.counts.calls, d.behaviour
 	d.lock.Unlock()
 	defer func() {
@@ -66,7 +73,9 @@ func (d *dependency) behaves(next behaviour) {
 func (d *dependency) counted() counts {
 	d.lock.Lock()
 	defer d.lock.Unlock()
-	return d.counts
+	counted := d.counts
+	counted.requests = maps.Clone(counted.requests)
+	return counted
 }
 
 func answers(code int) behaviour {
@@ -80,12 +89,15 @@ func inTurn(behaviours ...behaviour) behaviour {
 	}
 }
 
-// holds requests until `released` is closed, and then answers 200. A client that goes away is not waited for.
-func holds(released <-chan struct{}) behaviour {
+// holds requests until `released` is closed, and then answers 200.
+func holds(released <-chan struct{}) behaviour { return holdsAndAnswers(released, http.StatusOK) }
+
+// holdsAndAnswers with a code. A client that goes away is not waited for.
+func holdsAndAnswers(released <-chan struct{}, code int) behaviour {
 	return func(_ int, w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-released:
-			w.WriteHeader(http.StatusOK)
+			w.WriteHeader(code)
 		case <-r.Context().Done():
 		}
 	}

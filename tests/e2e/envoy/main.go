@@ -30,6 +30,7 @@ var cases = []testCase{
 	{"retries", "several attempts of the proxy are one outcome", retries},
 	{"hedges", "attempts of the proxy at the same time are one check and one outcome", hedges},
 	{"probes", "a hedged probe reaches the dependency twice under one permit", hedgedProbes},
+	{"retried", "a probe that is retried reaches the dependency as often as it has attempts, and no more probes at a time than are permitted", retriedProbes},
 	{"grpc", "gRPC: failures are read from trailers, a rejection is UNAVAILABLE", grpcStatus},
 	{"tcp", "TCP: a dependency dies behind two proxies: connections are closed at once, probes reach it when it is back, and close the circuit", tcpDies},
 	{"tcpends", "TCP: how a connection ended decides its outcome", tcpEnds},
