@@ -88,14 +88,14 @@ impl Violations {
     /// Adds the problem of a part of a key, under the name of its field in the request.
     #[cold]
     pub(crate) fn add_key(&mut self, field: impl Into<Cow<'static, str>>, error: &KeyError) {
-        let kind = match error.problem {
-            KeyProblem::Empty => Kind::Required,
-            KeyProblem::TooLong { .. } => Kind::TooLong,
-            KeyProblem::Character { .. } => Kind::InvalidCharacter,
-        };
-        let text = error.to_string();
-        let problem = text.strip_prefix(error.field).unwrap_or(&text).trim_start_matches([':', ' ']);
-        self.add(field, kind, problem);
+        self.add(field, kind_of(error), problem_of(error));
+    }
+
+    /// The same with an excerpt of the value, for those who read of it elsewhere than with the request.
+    #[cold]
+    pub(crate) fn add_value(&mut self, field: impl Into<Cow<'static, str>>, value: &str, error: &KeyError) {
+        let problem = format!("invalid value \"{}\": {}", excerpt(value), problem_of(error));
+        self.add(field, kind_of(error), problem);
     }
 
     /// Adds those of another.
@@ -134,6 +134,20 @@ impl std::fmt::Display for Violations {
         }
         Ok(())
     }
+}
+
+fn kind_of(error: &KeyError) -> Kind {
+    match error.problem {
+        KeyProblem::Empty => Kind::Required,
+        KeyProblem::TooLong { .. } => Kind::TooLong,
+        KeyProblem::Character { .. } => Kind::InvalidCharacter,
+    }
+}
+
+/// Without the name that the field has in the machine.
+fn problem_of(error: &KeyError) -> String {
+    let text = error.to_string();
+    text.strip_prefix(error.field).unwrap_or(&text).trim_start_matches([':', ' ']).to_owned()
 }
 
 /// Bytes of a text as a status message has it: a space, some signs and what is not ASCII are written with three for each byte.

@@ -289,6 +289,35 @@ async fn a_request_is_named_by_its_route_or_by_the_templates_or_refused_by_name(
     }
 }
 
+/// A proxy lets the requests of such a route pass, and tells nobody why.
+#[tokio::test]
+async fn an_invalid_name_of_a_route_is_logged_with_its_value_and_its_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(folder.path(), "").await;
+    let mut proxy = Proxy::of(&process).await;
+    let long = "n".repeat(300);
+    let route = [("breakerd_service", "pay\nments"), ("breakerd_name", &long)];
+    for _ in 0..50 {
+        let refused = proxy.check(request("shop", &route)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+    let log = log_of(folder.path());
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("check rejected: invalid name")).collect();
+    let [line] = *lines else { panic!("{} lines of 50 checks: {log}", lines.len()) };
+    let value = format!("{}...", "n".repeat(64));
+    for part in [
+        "WARN",
+        "proxy=\"anonymous@127.0.0.1\"",
+        "attributes.context_extensions.breakerd_service: invalid value \"pay\\nments\": invalid character",
+        "at byte 3: allowed are letters, digits and . _ : -",
+        &format!(
+            "attributes.context_extensions.breakerd_name: invalid value \"{value}\": too long: 300 bytes"
+        ),
+    ] {
+        assert!(line.contains(part), "{part:?} is not in {line}");
+    }
+}
+
 #[tokio::test]
 async fn entries_that_cannot_count_are_counted_as_such_and_end_no_stream() {
     let folder = tempfile::tempdir().unwrap();

@@ -35,6 +35,7 @@ use super::wire::{CALLER_FIELD, PERMIT_FIELD};
 use crate::app::App;
 use crate::config::RequestParts;
 use crate::engine::Allowed;
+use crate::log_throttle::LogThrottle;
 
 /// Where a route says which breaker its requests are of.
 const SERVICE: &str = "breakerd_service";
@@ -50,11 +51,12 @@ const CALLER_BYTES_MAX: usize = 256;
 pub(in crate::grpc) struct Checks {
     app: Arc<App>,
     settings: EnvoySettings,
+    invalid_names: LogThrottle,
 }
 
 impl Checks {
     pub(super) fn new(app: Arc<App>, settings: EnvoySettings) -> Self {
-        Self { app, settings }
+        Self { app, settings, invalid_names: LogThrottle::default() }
     }
 
     /// What the request is of.
@@ -81,6 +83,18 @@ impl Checks {
         let is_label = principal.len() <= CALLER_BYTES_MAX && !principal.chars().any(char::is_control);
         let caller = if is_label { principal.to_owned() } else { String::new() };
         Ok(AllowRequestRequest { service, name, caller })
+    }
+
+    /// The proxy gets only a status, and lets such requests pass: why is in no log but this.
+    #[cold]
+    fn invalid_name(&self, client: &ClientInfo, failure: Failure) -> Failure {
+        if let Failure::Invalid(problem) = &failure
+            && self.invalid_names.is_due(self.app.clock.now())
+        {
+            let proxy = client.actor();
+            tracing::warn!(proxy, %problem, "check rejected: invalid name of a route, its requests pass without a breaker");
+        }
+        failure
     }
 
     fn allowed(&self, permit: String, asked: AllowRequestRequest) -> CheckResponse {
@@ -149,7 +163,7 @@ impl Authorization for Checks {
         let loaded = self.app.loaded().ok_or_else(|| Failure::not_loaded(&self.app))?;
         let client = ClientInfo::of(&request);
         let attributes = request.into_inner().attributes.unwrap_or_default();
-        let asked = self.asked(&attributes)?;
+        let asked = self.asked(&attributes).map_err(|failure| self.invalid_name(&client, failure))?;
         call_span::breaker(&self.app, &asked.service, &asked.name);
         let now = self.app.clock.now();
         let allowed = decide::allow(loaded, &client, client.own_creator(), &asked, now).await?;
@@ -171,10 +185,10 @@ fn check_names(service: &str, name: &str) -> Result<(), Failure> {
         let problem = "is required: neither the route names a service, nor has the request what envoy.service is made of";
         violations.add(field(SERVICE), Kind::Required, problem);
     } else if let Err(error) = check_service(service) {
-        violations.add_key(field(SERVICE), &error);
+        violations.add_value(field(SERVICE), service, &error);
     }
     if let Err(error) = convert::check_breaker_name(name) {
-        violations.add_key(field(NAME), &error);
+        violations.add_value(field(NAME), name, &error);
     }
     if violations.is_empty() { Ok(()) } else { Err(violations.into()) }
 }
