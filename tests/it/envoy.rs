@@ -32,7 +32,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::body_client::{Client, Sent};
+use crate::body_client::{Client, Sent, read};
 use crate::process::{Process, eventually, log_of, program};
 use crate::raw::framed;
 
@@ -295,15 +295,15 @@ async fn an_invalid_name_of_a_route_is_logged_with_its_value_and_its_proxy() {
     let folder = tempfile::tempdir().unwrap();
     let process = breakerd(folder.path(), "").await;
     let mut proxy = Proxy::of(&process).await;
-    let long = "n".repeat(300);
-    let route = [("breakerd_service", "pay\nments"), ("breakerd_name", &long)];
+    let too_long = "n".repeat(300);
+    let route = [("breakerd_service", "pay\nments"), ("breakerd_name", &too_long)];
     for _ in 0..50 {
         let refused = proxy.check(request("shop", &route)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
     }
-    let log = log_of(folder.path());
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("check rejected: invalid name")).collect();
-    let [line] = *lines else { panic!("{} lines of 50 checks: {log}", lines.len()) };
+    let logged = log_of(folder.path());
+    let lines: Vec<_> = logged.lines().filter(|line| line.contains("check rejected: invalid name")).collect();
+    let [line] = *lines else { panic!("{} lines of 50 checks: {logged}", lines.len()) };
     let value = format!("{}...", "n".repeat(64));
     for part in [
         "WARN",
@@ -422,6 +422,42 @@ async fn a_stream_ends_well_when_its_proxy_or_breakerd_does() {
     process.terminate();
     log.await.unwrap().unwrap();
     assert!(process.ended().await.success(), "{}", log_of(folder.path()));
+}
+
+/// Entries are in breakerd, read or not, when it is told to stop: its proxy sends them to nobody else.
+#[tokio::test]
+async fn entries_that_have_come_when_breakerd_stops_are_recorded_before_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = breakerd(folder.path(), "").await;
+    let mut proxy = Proxy::of(&process).await;
+    let mut failures = Vec::new();
+    for _ in 0..2 {
+        let kept = proxy.check(request("shop", &[])).await.unwrap().dynamic_metadata.unwrap();
+        failures.push(entry(kept, 503, ResponseFlags::default()).encode_to_vec());
+    }
+    // Less than the window of a stream, so that all of it has been sent; the failures come last.
+    let mut log = written(&vec![Vec::new(); 2_000]).repeat(8);
+    log.extend(written(&failures));
+    let mut client = by_hand(&process).await;
+    let answer = tokio::spawn(client.begin(LOG, &[], Sent::Begun(log)));
+    let is_reading = async || {
+        let page = process.page("/metrics").await;
+        let count = page.lines().find_map(|line| line.split_once("log_entries_total{result=\"no_permit\"} "));
+        count.is_some_and(|(_, entries)| entries != "0")
+    };
+    eventually("it reads the log", is_reading).await;
+    process.terminate();
+    let (ended, ..) = read(answer.await.unwrap().unwrap()).await;
+    assert_eq!(ended.code(), Code::Ok);
+    assert!(process.ended().await.success(), "{}", log_of(folder.path()));
+
+    let mut command = program(folder.path(), None);
+    command.args(["--config", "breakerd.toml"]);
+    let process = Process::run(command, folder.path());
+    eventually("breakerd is ready", || process.page_is("/readyz", 200)).await;
+    let mut proxy = Proxy::of(&process).await;
+    let response = proxy.check(request("shop", &[])).await.unwrap();
+    assert_eq!(header(denied(&response), "x-breakerd-state"), Some("OPEN"));
 }
 
 #[tokio::test]

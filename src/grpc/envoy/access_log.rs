@@ -32,11 +32,19 @@ use super::super::gzip::PREFIX_BYTES;
 use super::super::health::HealthRegistry;
 use super::super::request_body::RequestBody;
 use super::super::status::Failure;
-use super::super::stream_limiter::StreamLimiter;
+use super::super::stream_limiter::{StreamLimiter, StreamSlot};
 use super::outcome;
 use super::wire::{Logged, entries};
 use crate::app::{App, Loaded};
 use crate::metrics::LogEntry;
+
+/// When breakerd stops: the time without a message after which a stream ends. A proxy under load sends its entries in shorter ones, and
+/// what is on its way takes less.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// The longest that a stream is read when breakerd stops: of a proxy that is never quiet. What has come takes less, and until the end
+/// this replica answers no checks.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// The service.
 pub(in crate::grpc) struct AccessLogs {
@@ -72,7 +80,7 @@ impl AccessLogs {
         loop {
             let message = tokio::select! {
                 biased;
-                () = closing.begun() => break,
+                () = closing.begun() => return self.drain(loaded, &client, &slot, &mut body).await,
                 message = next_message(&mut body) => message?,
                 // Nothing has come; its rights are checked all the same.
                 () = tokio::time::sleep(self.rights_checked_every) => Some(Bytes::new()),
@@ -80,6 +88,24 @@ impl AccessLogs {
             slot.check()?;
             let Some(message) = message else { break };
             self.take(loaded, &client, &message).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what has come, and is on its way, when breakerd stops. The proxy sends what follows on a stream to another one.
+    async fn drain(
+        &self,
+        loaded: &Loaded,
+        client: &ClientInfo,
+        slot: &StreamSlot,
+        body: &mut RequestBody,
+    ) -> Result<(), Status> {
+        let end = self.app.clock.now() + DRAIN_MAX;
+        while self.app.clock.now() < end {
+            let Ok(message) = tokio::time::timeout(QUIET, next_message(body)).await else { break };
+            slot.check()?;
+            let Some(message) = message? else { break };
+            self.take(loaded, client, &message).await?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 )
 
@@ -70,7 +71,7 @@ func tlsMutual(b *bench) {
 	server.access = []string{"BREAKERD_CA=" + ours.file, "BREAKERD_CERT=" + operator.chain, "BREAKERD_KEY=" + operator.key}
 	dependency := b.dependency(answers(500))
 	with := func(own *certificate) *proxy {
-		return b.proxies(1, server, plan{dependency: dependency.port, tls: &peer{ours, "breakerd.example", own}})[0]
+		return b.proxies(1, server, plan{dependency: dependency.port, tls: &peer{authority: ours, name: "breakerd.example", own: own}})[0]
 	}
 	first, second := with(ours.certify("edge", edge)), with(ours.certify("mesh", mesh))
 	client := overHTTP1()
@@ -237,4 +238,63 @@ func tokenRotated(b *bench) {
 	b.untilOpen(client, rotating.url("/"))
 	b.passes(static, 10, 500)
 	b.until("they are one client", func() bool { return server.history("dependency")[0].Caller == "edge" })
+}
+
+func certificatesRenewed(b *bench) {
+	const edge, moved = "spiffe://example/ns/shop/sa/edge", "spiffe://example/ns/shop/sa/moved"
+	ours := b.authority("ours")
+	shown := func() *certificate { return ours.certify("breakerd", "breakerd.example", "127.0.0.1") }
+	server := b.breakerd("default_failure_threshold = 3\ndefault_timeout_seconds = 3600" + withTLS(shown()) + fmt.Sprintf("client_ca = %q\n", ours.file))
+	operator := ours.certify("operator", "operator.example")
+	server.access = []string{"BREAKERD_CA=" + ours.file, "BREAKERD_CERT=" + operator.chain, "BREAKERD_KEY=" + operator.key}
+	dependency := b.dependency(answers(200))
+	secret := filepath.Join(b.directory, "own.yaml")
+	ours.certify("edge-1", edge).secret(b, secret)
+	of := plan{dependency: dependency.port, tls: &peer{authority: ours, name: "breakerd.example", secret: secret}}
+	proxies := b.proxies(2, server, of)
+	crowd := b.crowd(4, proxies)
+	counts := func(more int64) func() bool {
+		until := crowd.served.Load() + more
+		return func() bool { return int64(server.outcomes("dependency").successful) >= until }
+	}
+	b.until("outcomes count", counts(100))
+	connections := func() (count int) {
+		for _, proxy := range proxies {
+			count += proxy.statistic("cluster.breakerd.upstream_cx_total") + proxy.statistic("cluster.log.upstream_cx_total")
+		}
+		return count
+	}
+	before := connections()
+
+	// breakerd's: new connections get it, and those that proxies have go on.
+	first := ours.shownAt(server.grpc, operator)
+	renewed := shown()
+	b.until("new connections get the renewed certificate", func() bool { return ours.shownAt(server.grpc, operator) != first })
+	b.check(ours.shownAt(server.grpc, operator) == ours.read(renewed.chain).SerialNumber.String(), "new connections get another certificate than the renewed one")
+	b.until("outcomes count after it", counts(100))
+
+	// Theirs, under another name: connections that they have go on under the first one.
+	const updates = "cluster.breakerd.client_ssl_socket_factory.ssl_context_update_by_sds"
+	had := []int{proxies[0].statistic(updates), proxies[1].statistic(updates)}
+	ours.certify("edge-2", moved).secret(b, secret)
+	for index, proxy := range proxies {
+		b.until("a proxy has its renewed certificate", func() bool { return proxy.statistic(updates) > had[index] })
+	}
+	b.until("outcomes count after it", counts(100))
+	b.check(connections() == before, "proxies have made %d connections, after %d", connections(), before)
+	crowd.stop()
+	served := int(crowd.served.Load())
+	b.check(crowd.other.Load() == 0 && dependency.counted().calls == served, "of %d requests %d failed, and %d reached the dependency", served+int(crowd.other.Load()), crowd.other.Load(), dependency.counted().calls)
+	b.until("each request is one outcome", func() bool { return server.outcomes("dependency").successful == served })
+	b.check(server.outcomes("dependency") == outcomes{successful: served} && server.failedHandshakes() == 0, "%+v, and %d handshakes failed", server.outcomes("dependency"), server.failedHandshakes())
+
+	// Both are used by connections that are made now.
+	dependency.behaves(answers(500))
+	server.process.kill()
+	server.start()
+	b.untilOpen(overHTTP1(), proxies[0].url("/"))
+	b.until("the history has the name of the renewed certificate", func() bool {
+		history := server.history("dependency")
+		return len(history) == 1 && history[0].Caller == moved
+	})
 }

@@ -7,9 +7,10 @@ import (
 
 // A crowd sends requests through some proxies, each of its clients one at a time, until it is stopped.
 type crowd struct {
-	bench            *bench
-	served, rejected atomic.Int64
-	stop             func()
+	bench *bench
+	// replies of 200, of a circuit that is half-open, and others
+	served, rejected, other atomic.Int64
+	stop                    func()
 }
 
 func (b *bench) crowd(size int, proxies []*proxy) *crowd {
@@ -30,6 +31,8 @@ func (b *bench) crowd(size int, proxies []*proxy) *crowd {
 					c.rejected.Add(1)
 				case reply.code == 200:
 					c.served.Add(1)
+				default:
+					c.other.Add(1)
 				}
 			}
 		})

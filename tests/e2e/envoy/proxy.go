@@ -16,6 +16,8 @@ type plan struct {
 	replicas []int
 	// port of the access log service; breakerd's if it is 0
 	log int
+	// send the log by the cluster that checks go to, and so by its connections
+	oneCluster bool
 	// speak HTTP/2 to the dependency
 	http2 bool
 	// time for a check in milliseconds; as good as none if it is 0, so that a busy machine lets nothing pass
@@ -36,6 +38,8 @@ type plan struct {
 	credential string
 	// check requests to localhost only, by a filter that is disabled elsewhere: what an EnvoyFilter of Istio makes
 	onlyLocalhost bool
+	// leave a replica alone for a time whose check has failed
+	ejects bool
 	// leave out the checks, or the log, for comparison
 	noChecks, noLog bool
 }
@@ -89,6 +93,10 @@ func (b *bench) proxy(server *breakerd, of plan) *proxy {
 		servers["log"] = servers["breakerd"]
 	}
 	check := "cluster_name: breakerd"
+	logBy := "log"
+	if of.oneCluster {
+		logBy = "breakerd"
+	}
 	if of.onlyLocalhost {
 		// Istio gives clusters names that are no hosts: without an authority every check would fail.
 		const named = "outbound|50051||breakerd.example"
@@ -105,7 +113,7 @@ func (b *bench) proxy(server *breakerd, of plan) *proxy {
 		"Name": name, "HTTP": proxy.http, "TCP": proxy.tcp, "Admin": proxy.admin, "Dependency": of.dependency, "HTTP2": of.http2, "Checks": !of.noChecks, "Logs": !of.noLog,
 		"Servers": servers, "Check": fmt.Sprintf("%.3fs", float64(of.checkMs)/1000), "Routes": make([]struct{}, of.routes), "Route": of.route,
 		"TLS": of.tls.transportSocket(), "CheckToken": metadata(of.checkToken), "LogToken": metadata(of.logToken), "Credential": of.credential,
-		"OnlyLocalhost": of.onlyLocalhost, "CheckBy": check, "Clients": of.clients.transportSocket(name), "TCPProxy": of.tcp,
+		"OnlyLocalhost": of.onlyLocalhost, "CheckBy": check, "Clients": of.clients.transportSocket(name), "TCPProxy": of.tcp, "LogBy": logBy, "Ejects": of.ejects,
 	})
 	if err != nil {
 		b.fail("fill in the configuration of a proxy: %v", err)
@@ -145,7 +153,7 @@ static_resources:
                 log_name: breakerd
                 transport_api_version: V3
                 buffer_flush_interval: 0.05s
-                grpc_service: { envoy_grpc: { cluster_name: log }{{.LogToken}} }
+                grpc_service: { envoy_grpc: { cluster_name: {{.LogBy}} }{{.LogToken}} }
               additional_response_headers_to_log: [retry-after, grpc-status]
               additional_response_trailers_to_log: [grpc-status]
 {{- end}}
@@ -220,7 +228,7 @@ static_resources:
                 log_name: breakerd
                 transport_api_version: V3
                 buffer_flush_interval: 0.05s
-                grpc_service: { envoy_grpc: { cluster_name: log }{{.LogToken}} }
+                grpc_service: { envoy_grpc: { cluster_name: {{.LogBy}} }{{.LogToken}} }
   clusters:
   - name: dependency
     connect_timeout: 5s
@@ -250,6 +258,9 @@ static_resources:
                 credential: { name: breakerd, sds_config: { path_config_source: { path: {{.}} } } }
         - name: envoy.filters.http.upstream_codec
           typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec }
+{{- end}}
+{{- if $.Ejects}}
+    outlier_detection: { consecutive_5xx: 1, interval: 1s, base_ejection_time: 1s, max_ejection_percent: 50 }
 {{- end}}
 {{- with $.TLS}}
     transport_socket: {{.}}

@@ -88,6 +88,8 @@ type peer struct {
 	authority *authority
 	name      string       // of a host
 	own       *certificate // nil: none
+	// file of a secret that has its own one, and that is read again when it is replaced
+	secret string
 }
 
 // transportSocket of a cluster, in YAML on one line
@@ -98,6 +100,9 @@ func (p *peer) transportSocket() string {
 	own := ""
 	if p.own != nil {
 		own = p.own.shown() + ", "
+	}
+	if p.secret != "" {
+		own = fmt.Sprintf("tls_certificate_sds_secret_configs: [{ name: own, sds_config: { path_config_source: { path: %q } } }], ", p.secret)
 	}
 	names := ""
 	if p.name != "" {
@@ -119,6 +124,34 @@ func (a *authority) transportSocket(name string) string {
 // shown by a proxy: a part of its TLS, in YAML
 func (c *certificate) shown() string {
 	return fmt.Sprintf("tls_certificates: [{ certificate_chain: { filename: %q }, private_key: { filename: %q } }]", c.chain, c.key)
+}
+
+// secret that has it, in a file for proxies.
+func (c *certificate) secret(b *bench, file string) {
+	b.write(file, fmt.Appendf(nil, `resources: [{ "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret, name: own, `+
+		`tls_certificate: { certificate_chain: { filename: %q }, private_key: { filename: %q } } }]`, c.chain, c.key))
+}
+
+// shownAt is the serial number of the certificate that a client with its own one is shown at a port.
+func (a *authority) shownAt(port int, own *certificate) string {
+	pair, err := tls.LoadX509KeyPair(own.chain, own.key)
+	a.bench.check(err == nil, "read a certificate: %v", err)
+	roots := x509.NewCertPool()
+	roots.AddCert(a.read(a.file))
+	connection, err := tls.Dial("tcp", loopback(port), &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, NextProtos: []string{"h2"}})
+	a.bench.check(err == nil, "connect by TLS: %v", err)
+	defer connection.Close()
+	return connection.ConnectionState().PeerCertificates[0].SerialNumber.String()
+}
+
+// read the certificate in a file.
+func (a *authority) read(file string) *x509.Certificate {
+	content, err := os.ReadFile(file)
+	a.bench.check(err == nil, "read a certificate: %v", err)
+	block, _ := pem.Decode(content)
+	read, err := x509.ParseCertificate(block.Bytes)
+	a.bench.check(err == nil, "parse a certificate: %v", err)
+	return read
 }
 
 // client that shows a certificate of the authority with this name.
