@@ -3,18 +3,20 @@
 //! Lines of JSON below a line that names the format, and has the length and a checksum of the rest. A breaker is a row of the
 //! table, with the names of its columns. What is read is checked as a row of the database is.
 
+mod configuration_json;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use breaker::{Attribution, OverrideKind, Time};
+use breaker::Time;
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::SipHasher24;
 
-use super::columns::{Reader, hex, micros, unhex};
+use self::configuration_json::ConfigurationJson;
+use super::columns::{bigint, hex, unhex};
 use super::judge::BreakerState;
 use super::rows::BreakerRow;
-use super::{Meta, ServiceOverride, StoreError, StoredBreaker, StoredConfiguration, layer_json};
-use crate::catalog::{Changed, StoredDeclaration};
+use super::{Meta, StoreError, StoredBreaker, StoredConfiguration};
 
 /// The format that is written, and the only one that is read.
 const FORMAT: u32 = 1;
@@ -90,35 +92,6 @@ struct HeadJson {
     sealing_key: u32,
     configuration: ConfigurationJson,
     breakers: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ConfigurationJson {
-    declared: Option<DeclaredJson>,
-    set: BTreeMap<String, String>,
-    overrides: BTreeMap<String, OverrideJson>,
-    /// Revision and time.
-    changed: BTreeMap<String, (u64, u64)>,
-    revision: u64,
-    forgotten: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct DeclaredJson {
-    generation: Option<u64>,
-    content: String,
-    revision: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct OverrideJson {
-    kind: String,
-    actor: String,
-    reason: String,
-    set_at_us: u64,
-    expires_at_us: Option<u64>,
-    ttl_us: Option<i64>,
-    revision: u64,
 }
 
 /// A snapshot as text, and how many breakers it has no room for.
@@ -241,79 +214,6 @@ impl HeadJson {
     }
 }
 
-impl From<&StoredConfiguration> for ConfigurationJson {
-    fn from(stored: &StoredConfiguration) -> Self {
-        let StoredConfiguration { declared, set, overrides, changed, revision, forgotten } = stored;
-        let set_override = |set: &ServiceOverride| OverrideJson {
-            kind: set.kind.as_str().to_owned(),
-            actor: set.attribution.actor.clone(),
-            reason: set.attribution.reason.clone(),
-            set_at_us: set.set_at.as_micros(),
-            expires_at_us: set.expires_at.map(Time::as_micros),
-            ttl_us: set.ttl.map(micros),
-            revision: set.revision,
-        };
-        Self {
-            declared: declared.as_ref().map(|declared| DeclaredJson {
-                generation: declared.declaration.generation,
-                content: layer_json::to_json(&declared.declaration),
-                revision: declared.revision,
-            }),
-            set: set
-                .iter()
-                .map(|(service, layer)| (service.clone(), layer_json::layer_to_text(layer)))
-                .collect(),
-            overrides: overrides.iter().map(|(service, set)| (service.clone(), set_override(set))).collect(),
-            changed: changed
-                .iter()
-                .map(|(service, changed)| (service.clone(), (changed.revision, changed.at.as_micros())))
-                .collect(),
-            revision: *revision,
-            forgotten: *forgotten,
-        }
-    }
-}
-
-impl ConfigurationJson {
-    fn stored(self) -> Result<StoredConfiguration, SnapshotError> {
-        let reader = Reader { act: "read the configuration", row: "configuration" };
-        let declared = self.declared.map(|declared| {
-            let declaration = layer_json::from_json(&declared.content, declared.generation);
-            let declaration = declaration.map_err(|problem| reader.says(problem))?;
-            Ok::<_, StoreError>(StoredDeclaration { declaration, revision: declared.revision })
-        });
-        let mut set = BTreeMap::new();
-        for (service, text) in self.set {
-            let layer = layer_json::layer_from_text(&text).map_err(|problem| reader.says(problem))?;
-            set.insert(service, layer);
-        }
-        let mut overrides = BTreeMap::new();
-        for (service, json) in self.overrides {
-            let set = ServiceOverride {
-                kind: reader.word("kind", &json.kind, OverrideKind::parse)?,
-                expires_at: json.expires_at_us.map(Time::from_micros),
-                ttl: json.ttl_us.map(|ttl| reader.duration("ttl_us", ttl)).transpose()?,
-                attribution: Attribution { actor: json.actor, reason: json.reason },
-                set_at: Time::from_micros(json.set_at_us),
-                revision: json.revision,
-            };
-            overrides.insert(service, set);
-        }
-        let changed = self
-            .changed
-            .into_iter()
-            .map(|(service, (revision, at))| (service, Changed { revision, at: Time::from_micros(at) }));
-        Ok(StoredConfiguration {
-            declared: declared.transpose()?,
-            set,
-            overrides,
-            changed: changed.collect(),
-            revision: self.revision,
-            forgotten: self.forgotten,
-        })
-    }
-}
-
 fn breaker_line(stored: &StoredBreaker) -> Result<String, StoreError> {
     let StoredBreaker { key, snapshot, entered_by, decided_by, revision } = stored;
     let state = BreakerState {
@@ -327,10 +227,7 @@ fn breaker_line(stored: &StoredBreaker) -> Result<String, StoreError> {
         reconciled: None,
     };
     let row = BreakerRow::new(key, &state)?;
-    to_text(&BreakerRow {
-        revision: super::columns::bigint("make a local snapshot", "revision", *revision)?,
-        ..row
-    })
+    to_text(&BreakerRow { revision: bigint("make a local snapshot", "revision", *revision)?, ..row })
 }
 
 fn read_breaker(line: &str) -> Result<StoredBreaker, SnapshotError> {
@@ -371,10 +268,14 @@ fn read_secret(text: &str) -> Option<[u8; 16]> {
 mod tests {
     use std::time::Duration;
 
-    use breaker::{EnteredBy, Field, Key, Layer, Override, Reason, Scope, Snapshot, State, Stats, Value};
+    use breaker::{
+        Attribution, EnteredBy, Field, Key, Layer, Override, OverrideKind, Reason, Scope, Snapshot, State,
+        Stats, Value,
+    };
 
     use super::*;
-    use crate::catalog::Declaration;
+    use crate::catalog::{Changed, Declaration, StoredDeclaration};
+    use crate::store::ServiceOverride;
 
     fn breaker(name: &str, state: State) -> StoredBreaker {
         let set_by = Override {
