@@ -13,10 +13,10 @@ use breaker::{
 use tokio::sync::futures::Notified;
 
 use super::Engine;
-use super::calls::Target;
 use super::entry::{Entry, Inner, LastTransition};
 use super::limits::EngineError;
 use super::permit::{KeyId, Permit, PermitKind};
+use super::record::Target;
 use super::registry::Known;
 use super::shares::{Creator, Room};
 use super::store_requests::AnswerGroup;

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use breaker::{Attribution, Field, Layer, Numbering, Outcome, Override, OverrideKind, Report, Scope, Value};
+use breaker::{
+    Attribution, Field, Key, Layer, Numbering, Outcome, Override, OverrideKind, Report, Scope, Value,
+};
 use shuttle::sync::Arc;
 use shuttle::thread;
 

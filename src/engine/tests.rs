@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use breaker::{
-    Attribution, Field, Layer, Numbering, Outcome, Override, OverrideKind, Reason, Recorded, Report, Scope,
-    Stats, Value, Verdict, WallOffset,
+    Attribution, EnteredBy, Field, Key, Layer, Numbering, Outcome, Override, OverrideKind, Reason, Recorded,
+    Report, Scope, Snapshot, Stats, Value, Verdict, WallOffset,
 };
 
 use super::*;
