@@ -49,6 +49,7 @@ mod grpc_reflection;
 mod grpc_reporters;
 mod grpc_runs;
 mod grpc_server;
+mod grpc_service_overrides;
 mod grpc_unread;
 mod grpc_world;
 mod history_reads;
