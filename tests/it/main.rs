@@ -9,6 +9,8 @@ mod auth;
 mod auth_files;
 mod auth_fuzz;
 mod auth_limits;
+mod auth_revoked;
+mod auth_services;
 mod body_client;
 mod burst;
 mod certificates;
