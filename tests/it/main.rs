@@ -60,6 +60,7 @@ mod http_metrics;
 mod http_server;
 mod http_world;
 mod layers;
+mod metrics_docs;
 mod otlp_receiver;
 mod overrides;
 mod overrides_killed;
