@@ -73,6 +73,7 @@ mod promtool;
 mod raw;
 mod replicas;
 mod rust_client;
+mod rust_client_outages;
 mod rust_client_security;
 mod severable_proxy;
 mod sql_docs;
