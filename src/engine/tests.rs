@@ -8,6 +8,7 @@ mod overrides;
 mod permits;
 mod restoring;
 mod retiring;
+mod rows_that_go;
 mod runs;
 mod sink;
 mod timelines;
