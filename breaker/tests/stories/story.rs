@@ -42,22 +42,23 @@
 //! `[CLOSED -> OPEN, CONSECUTIVE_FAILURES]`, with its time when that is not now. A line begins with a time of the monotonic
 //! clock, and `deadline` answers with one; all other times are those of the wall clock.
 
+mod answers;
 mod store;
+mod words;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use breaker::{
-    ActiveOverride, Attribution, Awaited, Breaker, CallCounts, CallerId, CallerSighting, Deltas, Identity,
-    Numbering, Outcome, Override, OverrideKind, Pass, ProbeClaim, ProposalId, Recorded, Report, Scope,
-    Snapshot, State, Thresholds, Ticket, Time, Transition, View, WallOffset,
+    ActiveOverride, Awaited, Breaker, CallerId, Identity, Numbering, Outcome, Override, OverrideKind, Pass,
+    ProbeClaim, ProposalId, Recorded, Report, Scope, Snapshot, State, Thresholds, Ticket, Time, Transition,
+    WallOffset,
 };
 
+use self::answers::{refusable, retirable, show};
+use self::words::{START, after, ann, caller, clock, deltas, number, seconds, wall};
 use crate::thresholds::thresholds;
-
-/// When stories begin: a whole number of slices of every window, so that `0` stands at the start of one.
-const START: Time = Time::from_micros(1_000_000_800_000_000);
 
 /// Plays a story to a breaker that numbers its own epochs, and compares its answers.
 #[track_caller]
@@ -470,94 +471,4 @@ impl StoryRun {
         assert_eq!(self.breaker.epoch(), self.epoch);
         answer
     }
-}
-
-fn refusable(answer: (Result<(), breaker::WrongState>, Vec<Transition>)) -> (String, Vec<Transition>) {
-    let text = if answer.0.is_ok() { "ok" } else { "refused" };
-    (text.to_owned(), answer.1)
-}
-
-fn retirable(breaker: &Breaker) -> &'static str {
-    match (breaker.is_retirable(), breaker.is_pristine()) {
-        (true, true) => "pristine",
-        (true, false) => "yes",
-        (false, false) => "no",
-        (false, true) => "no, though pristine",
-    }
-}
-
-fn sighting(caller: CallerId) -> CallerSighting {
-    CallerSighting { caller, age: Duration::ZERO }
-}
-
-fn deltas(words: &[&str]) -> Deltas {
-    let count = |what| {
-        let place = words.iter().position(|word| *word == what);
-        place.map_or(0, |place| number(words[place - 1]))
-    };
-    let calls = CallCounts {
-        successes: count("succeeded"),
-        slow_successes: count("slow"),
-        failures: count("failed"),
-        slow_failures: 0,
-    };
-    let callers = words.iter().skip_while(|word| **word != "by").skip(1);
-    let failed_callers = callers.map(|name| sighting(caller(name))).collect();
-    Deltas { calls, failed_callers, ..Deltas::default() }
-}
-
-fn show(view: &View, now: Time) -> String {
-    let (kept, counted) = (&view.snapshot, &view.stats);
-    let mut text = format!("{} epoch {}", kept.state, kept.epoch);
-    match kept.state {
-        State::Open => {
-            let until = kept.open_until().expect("OPEN has an end");
-            write!(text, ", attempts {}, until {}", kept.open_count, clock(until)).unwrap();
-            assert!(until >= now || view.probes_out == 0);
-        }
-        State::HalfOpen => {
-            let terms = kept.half_open.expect("HALF_OPEN has terms");
-            write!(text, ", {} of {} done, {} out", counted.calls, terms.permitted, view.probes_out).unwrap();
-        }
-        State::Closed | State::MetricsOnly => {
-            write!(text, ", in a row {}", counted.consecutive_failures).unwrap();
-            write!(text, ", in the window {} of {} failed", counted.failures, counted.calls).unwrap();
-            if counted.slow_calls > 0 {
-                write!(text, ", {} slow", counted.slow_calls).unwrap();
-            }
-        }
-        State::ForcedOpen | State::Disabled => {}
-    }
-    text
-}
-
-fn after<'a>(words: &[&'a str], word: &str) -> Option<&'a str> {
-    let place = words.iter().position(|candidate| *candidate == word)?;
-    words.get(place + 1).copied()
-}
-
-/// A caller's name as a number that is never the anonymous one.
-fn caller(name: &str) -> CallerId {
-    CallerId(name.bytes().fold(1, |sum, byte| sum * 256 + u64::from(byte)))
-}
-
-fn clock(time: Time) -> f64 {
-    time.since(START).as_secs_f64()
-}
-
-fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("{text:?} is not a number"))
-}
-
-fn wall(ahead: &str) -> WallOffset {
-    WallOffset::from_micros(ahead.parse::<i64>().expect("seconds") * 1_000_000)
-}
-
-fn seconds(text: &str) -> Duration {
-    Duration::try_from_secs_f64(text.parse().expect("seconds")).expect("seconds")
-}
-
-/// Whoever does something by hand in these tests.
-fn ann() -> Attribution {
-    Attribution { actor: "ann".to_owned(), reason: "a drill".to_owned() }
 }

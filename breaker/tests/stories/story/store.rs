@@ -9,7 +9,8 @@ use breaker::{
     StoredRow, Transition,
 };
 
-use super::{START, StoryRun, after, number, seconds};
+use super::StoryRun;
+use super::words::{START, after, number, seconds};
 
 impl StoryRun {
     /// What goes to the store and comes back.
