@@ -25,6 +25,7 @@ mod connection_age;
 mod control;
 mod crash;
 mod ctl;
+mod ctl_connect;
 mod ctl_names;
 mod ctl_operate;
 mod ctl_restart;
