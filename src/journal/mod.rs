@@ -39,6 +39,8 @@ mod merge;
 mod overflow;
 mod recover;
 mod segment;
+mod sizes;
+mod stats;
 mod tail;
 mod upkeep;
 pub mod writer;
@@ -58,6 +60,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use self::recover::{Recovered, RecoveredState, Unanswered};
+pub use self::sizes::JournalOptions;
+pub use self::stats::JournalStats;
 pub use self::tail::{WRITE_BOUNDS_SECONDS, WriteTimes};
 
 use self::compact::MergeFile;
@@ -69,100 +73,15 @@ use self::log::Log;
 pub(crate) use self::memory_disk::MemoryDisk;
 use self::overflow::Overflow;
 use self::segment::{acknowledged_path, pending_path};
+pub(crate) use self::sizes::ACKNOWLEDGED_KEPT;
+use self::sizes::Sizes;
 use self::tail::{Active, Tail, new_segment};
 pub(crate) use self::upkeep::Removal;
 use crate::engine::{Appended, Event, Origin, TransitionSink};
 use crate::store::{Change, DecidedIn, Proposal, TransitionId};
 
-/// Entries in one batch for the store: enough that a thousand breakers opening at once are one transaction.
-const BATCH_ENTRIES_MAX: usize = 1_000;
-/// And bytes of them, as the file has them.
-const BATCH_BYTES_MAX: u64 = 1024 * 1024;
-/// The most bytes of a segment: what is acknowledged or merged goes in pieces of this size.
-const SEGMENT_BYTES_MAX: u64 = 8 * 1024 * 1024;
-const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
-/// Entries that cannot be written to a file, in memory, before those of one breaker are merged.
-const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Room that is reserved for each breaker, for a full disk: a record with names of some length. (Longer ones are rare.)
-const RECORD_BYTES: u64 = 512;
 /// An entry with what an operator wrote is hardly longer.
 const ENTRY_BYTES_MAX: u64 = 1024;
-/// How long segments stay that the store has acknowledged.
-pub(crate) const ACKNOWLEDGED_KEPT: Duration = Duration::from_mins(10);
-/// The file reserved for appending to on a full disk.
-const SPARE_NAME: &str = "spare.reserved";
-/// The file reserved for merging on a full disk.
-const MERGING_NAME: &str = "merge.reserved";
-
-/// What a journal is opened with.
-#[derive(Clone)]
-pub struct JournalOptions {
-    /// The name of this replica, in the ids of its transitions.
-    pub replica: Arc<str>,
-    /// Random for each life of the process.
-    pub boot: u64,
-    /// The most bytes on disk, beside one record of each breaker. At least 1.
-    pub bytes_max: u64,
-    /// The most breakers: room for a record of each is reserved on disk, twice.
-    pub breakers_max: usize,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-}
-
-/// Limits and times; tests choose others.
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
-    bytes_max: u64,
-    segment_bytes: u64,
-    batch_entries: usize,
-    batch_bytes: u64,
-    memory_bytes_max: u64,
-    room_bytes: u64,
-    acknowledged_kept: Duration,
-}
-
-impl Sizes {
-    fn of(options: &JournalOptions) -> Self {
-        Self {
-            bytes_max: options.bytes_max,
-            segment_bytes: (options.bytes_max / 16).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
-            batch_entries: BATCH_ENTRIES_MAX,
-            batch_bytes: BATCH_BYTES_MAX,
-            memory_bytes_max: MEMORY_BYTES_MAX,
-            room_bytes: options.breakers_max as u64 * RECORD_BYTES,
-            acknowledged_kept: ACKNOWLEDGED_KEPT,
-        }
-    }
-}
-
-/// The state of the journal.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct JournalStats {
-    /// Entries that the store does not have yet.
-    pub depth: u64,
-    /// Bytes of them.
-    pub depth_bytes: u64,
-    /// Age of the oldest of them.
-    pub lag: Duration,
-    /// Bytes on disk, those included that the store has acknowledged.
-    pub bytes: u64,
-    /// The most that the journal may have there, in bytes: `journal.bytes_max`.
-    pub bytes_max: u64,
-    /// Entries that are in memory only, because the file cannot be written.
-    pub in_memory: u64,
-    /// The file could not be written when it was last tried.
-    pub write_failing: bool,
-    /// The store did not take the last batch it was given.
-    pub store_failing: bool,
-    /// Transitions since the start that the history will not have.
-    pub dropped: u64,
-    /// Writes to the file that failed since the start.
-    pub write_errors: u64,
-    /// Entries taken down since the start.
-    pub appended: u64,
-    /// How long writes to the file took.
-    pub write_times: WriteTimes,
-}
 
 /// The journal of one process.
 pub struct Journal {

@@ -12,8 +12,7 @@ use super::disk::Disk;
 use super::line::Line;
 use super::log::{Cursor, Log};
 use super::merge::{entered_by, happened_at, state_after};
-use super::segment::{Found, Records, Segment, list, pending_path};
-use super::{MERGING_NAME, SPARE_NAME};
+use super::segment::{Found, MERGING_NAME, Records, SPARE_NAME, Segment, list, pending_path};
 use crate::store::proposal::{is_emergency_stop, is_of_probes};
 use crate::store::{Change, Proposal};
 

@@ -10,6 +10,11 @@ use super::disk::Disk;
 use super::line::{self, Line, Unreadable};
 use crate::store::{Proposal, TransitionId};
 
+/// The file reserved for appending to on a full disk.
+pub(super) const SPARE_NAME: &str = "spare.reserved";
+/// The file reserved for merging on a full disk.
+pub(super) const MERGING_NAME: &str = "merge.reserved";
+
 /// The longest line that is read: several times what the longest names and reasons come to. A longer one is damaged.
 const LINE_BYTES_MAX: u64 = 256 * 1024;
 /// Of a segment that the store does not have, or not all of it.

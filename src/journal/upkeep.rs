@@ -5,12 +5,12 @@ use std::io;
 
 use breaker::Time;
 
+use super::Journal;
 use super::compact::{MergeFile, compact};
 use super::line::{self, Line};
 use super::log::Log;
-use super::segment::{Segment, pending_path};
+use super::segment::{MERGING_NAME, SPARE_NAME, Segment, pending_path};
 use super::tail::{Active, InFlight, Spare, new_segment};
-use super::{Journal, MERGING_NAME, SPARE_NAME};
 use crate::store::Proposal;
 
 /// Records that are written to a file in one go, without the lock that calls need.
