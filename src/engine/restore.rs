@@ -19,7 +19,7 @@ impl Engine {
     /// if it had been retired: it is there again at its next use; likewise of one that was deleted, or about to be retired.
     /// `lsn` is the log sequence number of its state in the journal; 0: the store has it. `entered_by` is shown as its newest transition.
     ///
-    /// One that a crash left behind the override of its service goes on as it was until a [`Walk`] reaches it. It must
+    /// One that a crash left behind the override of its service goes on as it was until a [`Walk`](super::Walk) reaches it. It must
     /// not take the override up at the first look: one page of a list looks at a thousand, a scrape at all, and the
     /// outbox has only so many places.
     pub fn restore(
