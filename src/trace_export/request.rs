@@ -82,7 +82,7 @@ mod tests {
     fn a_batch_is_one_request_with_all_spans_in_their_order() {
         let resource =
             Resource::builder_empty().with_attribute(KeyValue::new("service.name", "breakerd")).build();
-        let names: Vec<String> = (0..2 * ENCODED_TOGETHER + 1).map(|span| format!("span {span}")).collect();
+        let names: Vec<String> = (0..=2 * ENCODED_TOGETHER).map(|span| format!("span {span}")).collect();
         for count in [0, 1, ENCODED_TOGETHER, names.len()] {
             let spans = names[..count].iter().map(|name| ended_span(name)).collect();
             let batch = Batch::of(spans, &(&resource).into());
