@@ -46,8 +46,8 @@ impl Batch {
     pub(super) fn of(spans: Vec<EndedSpan>, resource: &ResourceAttributesWithSchema) -> Self {
         let count = spans.len();
         let mut message = Vec::with_capacity(count * SPAN_BYTES);
-        // A few at a time: the messages of a whole batch are a megabyte, which the allocator gives back to the system and takes anew for
-        // each batch. What is encoded one behind the other is one request: its only field is a list.
+        // A few at a time: the messages of a whole batch are about a megabyte, which is cold each time. What is encoded one
+        // behind the other is one request: its only field is a list.
         let mut spans = spans.into_iter().map(EndedSpan::into_data);
         loop {
             let some: Vec<_> = spans.by_ref().take(ENCODED_TOGETHER).collect();
