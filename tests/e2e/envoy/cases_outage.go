@@ -97,6 +97,26 @@ func cut(b *bench) {
 		client.get(proxy.url("/"))
 		return server.state("dependency") == closed
 	})
+
+	// A failure that comes after the lease of its probe does not open the circuit again: another probe has its place by then.
+	dependency.behaves(answers(500))
+	b.untilOpen(client, proxy.url("/"))
+	openings = server.openings("dependency")
+	relay.set(false, true)
+	dependency.behaves(answers(500))
+	probed := func() bool {
+		client.get(proxy.url("/"))
+		return dependency.counted().calls >= 1
+	}
+	b.until("a probe fails, and its entry is held back", probed)
+	dependency.behaves(answers(200))
+	b.until("its lease ends, and another probe has its place", probed)
+	relay.set(false, false)
+	b.until("a probe closes the circuit", func() bool {
+		client.get(proxy.url("/"))
+		return server.state("dependency") == closed
+	})
+	b.check(server.openings("dependency") == openings, "a failure after its lease opened the circuit")
 }
 
 func replicas(b *bench) {
