@@ -146,8 +146,8 @@ settings! {
     /// is disabled. More are rejected, RESOURCE_EXHAUSTED.
     grpc_in_flight_per_caller_max: usize = "grpc.in_flight_per_caller_max",
         "BREAKERD_GRPC_IN_FLIGHT_PER_CALLER_MAX", None, "5000", ValueKind::Count { min: 1, max: 1_000_000 };
-    /// Maximum open watches. Streams of health and reflection have a second limit of the same size. More are rejected,
-    /// RESOURCE_EXHAUSTED.
+    /// Maximum open watches and log streams of Envoy. Streams of health and reflection have a second limit of the same
+    /// size. More are rejected, RESOURCE_EXHAUSTED.
     grpc_watches_max: usize = "grpc.watches_max", "BREAKERD_GRPC_WATCHES_MAX", None,
         "10000", ValueKind::Count { min: 1, max: 1_000_000 };
     /// Maximum open watches of one client. More are rejected, RESOURCE_EXHAUSTED.
