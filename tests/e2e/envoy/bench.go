@@ -191,11 +191,17 @@ func (b *bench) freePort() int { return b.freePorts(1) }
 // Ports below those that systems give to outgoing connections: such a connection could have a free one before its program listens.
 const portsFrom, portsTo = 20_000, 32_000
 
+// Those that are given out. What has one may listen on it much later, or not while it is stopped.
+var givenPorts sync.Map
+
 // freePorts that follow one another: the first of them
 func (b *bench) freePorts(count int) int {
 	for range 1000 {
 		port, free := portsFrom+rand.IntN(portsTo-portsFrom-count), 0
 		for ; free < count && canListen(port+free); free++ {
+			if _, given := givenPorts.LoadOrStore(port+free, true); given {
+				break
+			}
 		}
 		if free == count {
 			return port

@@ -32,12 +32,11 @@ func drains(b *bench) {
 	crowd.stop()
 	served := int(crowd.served.Load())
 	b.check(crowd.other.Load()+crowd.rejected.Load() == 0 && dependency.counted().calls == served, "of %d requests %d failed", dependency.counted().calls, crowd.other.Load()+crowd.rejected.Load())
-	passed := 0
+	// Without that each second request passes without a check for as long as a replica is away. How many do meanwhile depends on the machine.
 	for _, proxy := range proxies {
-		passed += proxy.statistic("cluster.dependency.ext_authz.failure_mode_allowed")
+		ejected := proxy.statistic("cluster.breakerd.outlier_detection.ejections_total")
+		b.check(ejected >= 2, "a proxy left out a replica that was away %d times", ejected)
 	}
-	// Without outlier_detection each second one does, for as long as a replica is away.
-	b.check(passed < served/10, "%d of %d requests passed without a check", passed, served)
 	for _, server := range servers {
 		counted := server.outcomes("dependency")
 		b.check(counted.failed+counted.rejected == 0, "stops count against the dependency: %+v", counted)
@@ -81,8 +80,10 @@ func streamsRefused(b *bench) {
 	dependency.behaves(answers(http.StatusOK))
 	before := server.outcomes("dependency").successful
 	first.process.kill()
+	// Whichever of the others tries first gets it.
 	b.until("outcomes of another one count", func() bool {
 		b.serves(client, others[0], 1)
+		b.serves(client, others[1], 1)
 		return server.outcomes("dependency").successful > before
 	})
 }
