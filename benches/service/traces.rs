@@ -51,7 +51,7 @@ pub(super) fn compare_with_disabled(folder: &Path, body: &Path) -> Result<()> {
                     );
                 })
             };
-            let (off, traced) = (start_with(None, "off")?, start_with(ratio, "new")?);
+            let (off, traced) = (start_with(None, "off")?, start_with(ratio, "traced")?);
             for ((connections, streams), pairs) in SHAPES.into_iter().zip(&mut measured) {
                 let shape = Shape { path: "AllowRequest", body, calls: TRACE_CALLS, connections, streams };
                 pairs.measure(&traced, &off, &shape)?;

@@ -50,7 +50,7 @@ impl Engine {
         name: &str,
         now: Time,
     ) -> Result<Allowed, EngineError> {
-        self.decide(creator, service, name, Waits::Not(None), now)
+        self.try_allow_for(creator, service, name, Waits::Not(None), now)
     }
 
     /// As [`Engine::allow_for`], for a call that can wait for the store and look again: a decision that says so
@@ -59,17 +59,6 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Key`], [`EngineError::Full`].
     pub fn try_allow_for(
-        &self,
-        creator: Creator<'_>,
-        service: &str,
-        name: &str,
-        waits: Waits,
-        now: Time,
-    ) -> Result<Allowed, EngineError> {
-        self.decide(creator, service, name, waits, now)
-    }
-
-    fn decide(
         &self,
         creator: Creator<'_>,
         service: &str,
