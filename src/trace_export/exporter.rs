@@ -42,6 +42,8 @@ struct Sender {
     timeout: Duration,
     /// Whether the log has that the collector does not take spans.
     is_failing: bool,
+    /// Whether it has that the collector warns of spans which it takes.
+    is_warned: bool,
 }
 
 /// What became of a batch.
@@ -69,7 +71,8 @@ impl TraceExporter {
         metrics: TracingMetrics,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let sender = Sender { queue, collector, headers, resource, timeout, is_failing: false };
+        let (is_failing, is_warned) = (false, false);
+        let sender = Sender { queue, collector, headers, resource, timeout, is_failing, is_warned };
         Self { sender: Mutex::new(sender), metrics, clock }
     }
 
@@ -178,9 +181,13 @@ impl TraceExporter {
                 self.metrics.dropped(DroppedSpans::Rejected).inc_by(rejected);
                 if rejected > 0 {
                     sender.is_failing = warn_once(sender.is_failing, "collector rejected spans", &problem);
-                } else if std::mem::take(&mut sender.is_failing) {
+                    return None;
+                }
+                if mem::take(&mut sender.is_failing) {
                     tracing::info!("spans are exported again");
                 }
+                sender.is_warned = !problem.is_empty()
+                    && warn_once(sender.is_warned, "collector accepted spans with a warning", &problem);
                 None
             }
             Err(error) => {

@@ -9,6 +9,8 @@ mod compression;
 mod exporter;
 mod grpc_export;
 mod headers;
+mod http_answer;
+mod http_export;
 mod request;
 mod reread;
 mod resource;

@@ -1,5 +1,8 @@
 //! What is sent, and what comes of it.
 
+use std::error::Error;
+use std::iter::successors;
+
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -14,6 +17,8 @@ use crate::traces::EndedSpan;
 const ENCODED_TOGETHER: usize = 16;
 /// More than the message of a span of a decision takes.
 const SPAN_BYTES: usize = 512;
+/// Bytes of what a collector says, in the log.
+const PROBLEM_BYTES_MAX: usize = 512;
 
 /// A batch was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,13 +30,33 @@ pub(super) struct ExportError {
     pub(super) can_retry: bool,
 }
 
+impl ExportError {
+    /// One that does not go away by itself.
+    pub(super) fn not_passing(problem: String) -> Self {
+        Self { problem, can_retry: false }
+    }
+
+    /// The connection failed, or there was none.
+    pub(super) fn lost(error: &(dyn Error + 'static)) -> Self {
+        let causes = successors(Some(error), |error| (*error).source()).map(ToString::to_string);
+        Self { problem: shortened(&causes.collect::<Vec<_>>().join(": ")), can_retry: true }
+    }
+}
+
 /// A batch that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Taken {
     /// How many of its spans were not.
     pub(super) rejected: u64,
-    /// What the collector says of that.
+    /// What the collector says of that; of none that were, a warning. Empty: nothing.
     pub(super) problem: String,
+}
+
+impl Taken {
+    /// With all of its spans.
+    pub(super) fn all() -> Self {
+        Self { rejected: 0, problem: String::new() }
+    }
 }
 
 /// Spans that are sent together. They are encoded once, however often they are sent.
@@ -66,8 +91,13 @@ pub(super) fn taken(response: ExportTraceServiceResponse) -> Taken {
     let partial = response.partial_success.unwrap_or_default();
     Taken {
         rejected: u64::try_from(partial.rejected_spans).unwrap_or_default(),
-        problem: partial.error_message,
+        problem: shortened(&partial.error_message),
     }
+}
+
+/// As the log has it.
+pub(super) fn shortened(text: &str) -> String {
+    text[..text.floor_char_boundary(PROBLEM_BYTES_MAX)].to_owned()
 }
 
 #[cfg(test)]

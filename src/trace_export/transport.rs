@@ -1,21 +1,17 @@
 //! The way to the collector: gRPC, or protobuf over HTTP/1.1.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::iter::successors;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
-use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use http::Uri;
+use http::header::{HeaderMap, HeaderValue};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use prost::Message as _;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -23,24 +19,19 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
-use super::compression::{CollectorChannel, GZIP, gzip};
+use super::compression::CollectorChannel;
 use super::grpc_export::GrpcExport;
-use super::request::{ExportError, Taken, taken};
+use super::http_export::HttpExport;
+use super::request::{ExportError, Taken, shortened, taken};
 use crate::config::{TraceCompression, TraceEndpoint, TraceProtocol};
 
 /// Bytes of an answer: it holds a number and a sentence.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of what a collector says, in the log.
-const PROBLEM_BYTES_MAX: usize = 512;
 
 /// Connects when something is sent, and again when that connection is gone.
 pub(super) enum Transport {
     Grpc(GrpcExport),
-    Http {
-        client: Box<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
-        uri: Uri,
-        compression: TraceCompression,
-    },
+    Http(HttpExport),
 }
 
 impl Transport {
@@ -89,37 +80,7 @@ impl Transport {
             Self::Grpc(client) => {
                 client.export(message, headers).await.map(taken).map_err(|status| failed(&status))
             }
-            Self::Http { client, uri, compression } => {
-                let body = match compression {
-                    TraceCompression::None => message,
-                    TraceCompression::Gzip => gzip(&message)
-                        .map_err(|error| ExportError { problem: error.to_string(), can_retry: false })?
-                        .into(),
-                };
-                let mut post = Request::new(Full::from(body));
-                *post.method_mut() = Method::POST;
-                *post.uri_mut() = uri.clone();
-                *post.headers_mut() = headers.clone();
-                let headers = post.headers_mut();
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-                if *compression == TraceCompression::Gzip {
-                    headers.insert(CONTENT_ENCODING, GZIP);
-                }
-                headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(user_agent()));
-                let lost = |error: &(dyn Error + 'static)| ExportError {
-                    problem: shortened(&causes(error)),
-                    can_retry: true,
-                };
-                let response = client.request(post).await.map_err(|error| lost(&error))?;
-                let status = response.status();
-                let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-                let body = body.map_err(|error| lost(&*error))?.to_bytes();
-                if status.is_success() {
-                    // Some answer with nothing, or in another format.
-                    return Ok(taken(ExportTraceServiceResponse::decode(body).unwrap_or_default()));
-                }
-                Err(ExportError { problem: format!("HTTP status {status}"), can_retry: is_passing(status) })
-            }
+            Self::Http(client) => client.export(message, headers).await,
         }
     }
 }
@@ -183,7 +144,9 @@ fn http(
     let mut parts = endpoint.uri().clone().into_parts();
     parts.path_and_query = Some(endpoint.http_path().parse().context("tracing.endpoint")?);
     let uri = Uri::from_parts(parts).context("tracing.endpoint")?;
-    Ok(Transport::Http { client: Box::new(client), uri, compression })
+    let (client, user_agent) = (Box::new(client), HeaderValue::from_static(user_agent()));
+    let answer_bytes_max = ANSWER_BYTES_MAX;
+    Ok(Transport::Http(HttpExport { client, uri, compression, user_agent, answer_bytes_max }))
 }
 
 fn roots(pem: &str) -> Result<RootCertStore> {
@@ -228,25 +191,6 @@ fn can_retry(code: Code) -> bool {
             | Code::DataLoss
             | Code::ResourceExhausted
     )
-}
-
-fn is_passing(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT
-    )
-}
-
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let texts: Vec<_> = successors(Some(error), |error| (*error).source()).map(ToString::to_string).collect();
-    texts.join(": ")
-}
-
-fn shortened(text: &str) -> String {
-    text[..text.floor_char_boundary(PROBLEM_BYTES_MAX)].to_owned()
 }
 
 #[cfg(test)]

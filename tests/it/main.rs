@@ -83,6 +83,7 @@ mod store_contract;
 mod supervision;
 mod support;
 mod tls;
+mod trace_answers;
 mod trace_export;
 mod traces;
 mod wall_clock;
