@@ -331,6 +331,17 @@ fn conflicts(
     if settings.tracing_ca.is_some() && !is_https && !locations.is_shared("tracing.ca") {
         at(&["tracing.ca", "tracing.endpoint"], "needs tracing.endpoint with https://".to_owned());
     }
+    // A gRPC call has a path of its own, and would go to the port alone. OTLP gives a path a meaning over HTTP only.
+    if let Some(endpoint) = settings.tracing_endpoint.as_ref().filter(|_| settings.tracing_enabled)
+        && settings.tracing_protocol == TraceProtocol::Grpc
+        && endpoint.has_path()
+    {
+        let (uri, path, http) = (endpoint.uri(), endpoint.uri().path(), TraceProtocol::Http.name());
+        let problem = format!(
+            "{uri} has a path, which OTLP over gRPC does not have: leave out {path}, or set tracing.protocol = \"{http}\""
+        );
+        at(&["tracing.endpoint", "tracing.protocol"], problem);
+    }
     let certificates_alone = settings.tls_client_ca.is_some() && settings.auth_tokens_file.is_none();
     if certificates_alone && settings.tls_client_certificate == ClientCertificate::Optional {
         let problem = "without auth.tokens_file every client needs a certificate: leave this out";

@@ -258,7 +258,7 @@ settings! {
     tracing_enabled: bool = "tracing.enabled", "BREAKERD_TRACING_ENABLED" also standard::ENABLED,
         None, "true", ValueKind::Flag;
     /// URL of an OpenTelemetry collector that takes traces over OTLP: `http://HOST:4317` for gRPC, `http://HOST:4318` for
-    /// HTTP, or `https`. Over HTTP, `/v1/traces` is appended to its path.
+    /// HTTP, or `https`. Over HTTP, `/v1/traces` is appended to its path. Over gRPC it has no path.
     tracing_endpoint: Option<TraceEndpoint> = "tracing.endpoint", "BREAKERD_TRACING_ENDPOINT" also standard::ENDPOINT,
         None, "" or "none: tracing is disabled", ValueKind::Endpoint;
     /// Protocol of the collector.
@@ -363,7 +363,7 @@ impl Setting {
         match self.expected {
             ValueKind::DatabaseUrl => DatabaseUrl::redacted(written),
             ValueKind::Headers => "a text that is not shown".to_owned(),
-            ValueKind::Endpoint if written.contains('@') => DatabaseUrl::redacted(written),
+            ValueKind::Endpoint if written.contains(['@', '?', '#']) => DatabaseUrl::redacted(written),
             _ => written.to_owned(),
         }
     }

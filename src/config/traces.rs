@@ -31,6 +31,11 @@ impl TraceEndpoint {
         self.uri.scheme_str() == Some("https")
     }
 
+    /// Whether it names a path.
+    pub(super) fn has_path(&self) -> bool {
+        !matches!(self.uri.path(), "" | "/")
+    }
+
     /// The path that traces are posted to over HTTP: that of an endpoint of traces as it is, and otherwise `/v1/traces` below that of
     /// the collector, unless that names it already.
     pub fn http_path(&self) -> String {
@@ -49,6 +54,10 @@ impl Take for Option<TraceEndpoint> {
         if text.is_empty() {
             return Ok(None);
         }
+        // The parser leaves it out.
+        if text.contains('#') {
+            return Err(InvalidValue::with_hint("leave out the # and what follows it"));
+        }
         let uri: Uri = text.parse().map_err(|_| InvalidValue::OUT_OF_RANGE)?;
         let Some(authority) = uri.authority() else {
             return Err(InvalidValue::with_hint("it begins with http:// or https://"));
@@ -56,7 +65,12 @@ impl Take for Option<TraceEndpoint> {
         if authority.as_str().contains('@') {
             return Err(InvalidValue::with_hint("put secrets into tracing.headers_file"));
         }
-        if uri.query().is_some() || !matches!(uri.scheme_str(), Some("http" | "https")) {
+        if uri.query().is_some() {
+            return Err(InvalidValue::with_hint(
+                "leave out the query, and put secrets into tracing.headers_file",
+            ));
+        }
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(InvalidValue::OUT_OF_RANGE);
         }
         Ok(Some(TraceEndpoint { uri, is_of_traces: expected == ValueKind::TracesEndpoint }))
@@ -247,9 +261,16 @@ mod tests {
             assert!(take::<Option<TraceEndpoint>>(text).unwrap().is_some(), "{text}");
         }
         assert_eq!(take::<Option<TraceEndpoint>>("").unwrap(), None);
-        for text in
-            ["collector", "collector:4317", "ftp://a", "http://", "http://u:p@a", "http://a?b=c", "/a"]
-        {
+        for text in [
+            "collector",
+            "collector:4317",
+            "ftp://a",
+            "http://",
+            "http://u:p@a",
+            "http://a?b=c",
+            "http://a#b",
+            "/a",
+        ] {
             assert!(take::<Option<TraceEndpoint>>(text).is_err(), "{text}");
         }
     }

@@ -115,9 +115,11 @@ impl fmt::Display for ValueKind {
                 write!(f, "1 to {NAME_MAX} letters, digits and _, the first no digit")
             }
             Self::ReplicaName => write!(f, "1 to {NAME_MAX} letters, digits and . _ : -"),
-            Self::Endpoint => f.write_str("a URL such as http://127.0.0.1:4317, without user and password"),
+            Self::Endpoint => {
+                f.write_str("a URL such as http://127.0.0.1:4317, without user, password and query")
+            }
             Self::TracesEndpoint => {
-                f.write_str("a URL such as http://127.0.0.1:4318/v1/traces, without user and password")
+                f.write_str("a URL such as http://127.0.0.1:4318/v1/traces, without user, password and query")
             }
             Self::Headers => write!(
                 f,

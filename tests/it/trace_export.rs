@@ -325,8 +325,15 @@ async fn settings_that_are_wrong_end_the_start() {
         ("BREAKERD_TRACING_ENDPOINT", "collector:4317", "BREAKERD_TRACING_ENDPOINT: invalid value"),
         (
             "BREAKERD_TRACING_ENDPOINT",
-            "http://user:secret@collector",
+            "http://user:s3cr3t@collector",
             "put secrets into tracing.headers_file",
+        ),
+        ("BREAKERD_TRACING_ENDPOINT", "http://collector?key=s3cr3t", "leave out the query"),
+        ("BREAKERD_TRACING_ENDPOINT", "http://collector#s3cr3t", "leave out the #"),
+        (
+            "BREAKERD_TRACING_ENDPOINT",
+            "http://collector:4317/v1/traces",
+            "BREAKERD_TRACING_ENDPOINT: tracing.endpoint: http://collector:4317/v1/traces has a path",
         ),
         ("BREAKERD_TRACING_SAMPLE_RATIO", "1.5", "must be 0..=1"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "OTEL_EXPORTER_OTLP_PROTOCOL: invalid value"),
@@ -340,7 +347,7 @@ async fn settings_that_are_wrong_end_the_start() {
         let output = crate::process::ends(command).await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(problem), "{variable}={value}: {said}");
-        assert!(!said.contains("user:secret"), "{said}");
+        assert!(!said.contains("s3cr3t"), "{said}");
     }
 }
 

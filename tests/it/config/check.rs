@@ -134,6 +134,16 @@ fn check_config_takes_a_collector_of_each_protocol() {
 }
 
 #[test]
+fn check_config_names_a_path_that_grpc_does_not_have() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("breakerd.toml");
+    fs::write(&path, "[tracing]\nendpoint = \"http://collector:4317/v1/traces\"\n").unwrap();
+    let (code, _, err) = check(&path, Show::Table);
+    assert_ne!(code, ExitCode::SUCCESS);
+    assert!(err.contains("tracing.endpoint: http://collector:4317/v1/traces has a path"), "{err}");
+}
+
+#[test]
 fn check_config_names_every_fault_at_once() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("breakerd.toml");

@@ -49,7 +49,7 @@ fn those_of_traces_win_over_those_of_all_signals_and_ours_over_both() {
     for (general, of_traces, ours, key) in [
         (
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:1"),
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b:1/x"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b:1"),
             ("BREAKERD_TRACING_ENDPOINT", "http://c:1"),
             "tracing.endpoint",
         ),
@@ -99,11 +99,52 @@ fn those_of_traces_win_over_those_of_all_signals_and_ours_over_both() {
 
 #[test]
 fn an_endpoint_of_traces_is_used_as_it_is() {
-    let path = |variable, url| settings(&[(variable, url)]).tracing_endpoint.unwrap().http_path();
+    let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    let path = |variable, url| settings(&[http, (variable, url)]).tracing_endpoint.unwrap().http_path();
     assert_eq!(path("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318/x"), "/x/v1/traces");
     assert_eq!(path("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a:4318/x"), "/x");
     assert_eq!(path("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a:4318"), "/");
     assert_eq!(path("BREAKERD_TRACING_ENDPOINT", "http://a:4318/x"), "/x/v1/traces");
+}
+
+/// OTLP gives a path a meaning over HTTP only.
+#[test]
+fn an_endpoint_with_a_path_is_refused_over_grpc_unless_traces_are_disabled() {
+    for variable in
+        ["BREAKERD_TRACING_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
+    {
+        let given = (variable, "http://a:4317/v1/traces");
+        let error = format!(
+            "{variable}: tracing.endpoint: http://a:4317/v1/traces has a path, which OTLP over gRPC does not have: leave out \
+             /v1/traces, or set tracing.protocol = \"http/protobuf\""
+        );
+        assert_eq!(parse("", &[given]).unwrap_err(), [error]);
+        settings(&[given, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")]);
+        settings(&[given, ("OTEL_TRACES_EXPORTER", "none")]);
+        settings(&[(variable, "http://a:4317/")]);
+        // What the protocol should have been is unknown.
+        let both = [given, ("BREAKERD_TRACING_PROTOCOL", "http")];
+        assert_eq!(parse("", &both).unwrap_err().len(), 1);
+    }
+    let file = "[tracing]\nendpoint = \"https://a/otlp\"\n";
+    let error = parse(file, &[]).unwrap_err().join("");
+    assert!(error.starts_with("breakerd.toml:2:12: tracing.endpoint: https://a/otlp has a path"), "{error}");
+}
+
+#[test]
+fn what_may_be_a_secret_in_an_endpoint_is_refused_and_not_shown() {
+    for url in ["http://a:1/?key=word", "http://a:1?key=word", "http://a:1#word", "http://user:word@a:1"] {
+        for variable in ["BREAKERD_TRACING_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
+            let error = parse("", &[(variable, url)]).unwrap_err().join("").replace("password", "");
+            assert!(
+                error.starts_with(&format!("{variable}: invalid value")) && !error.contains("word"),
+                "{error}"
+            );
+        }
+        let file = format!("[tracing]\nendpoint = \"{url}\"\n");
+        let error = parse(&file, &[]).unwrap_err().join("").replace("password", "");
+        assert!(error.contains("tracing.endpoint: invalid value") && !error.contains("word"), "{error}");
+    }
 }
 
 #[test]
@@ -151,8 +192,8 @@ fn what_is_refused_is_named_with_what_is_taken() {
         (
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
             "http://user:secret@a:4318",
-            "invalid value \"http://a:4318\": must be a URL such as http://127.0.0.1:4318/v1/traces, without user and \
-             password (put secrets into tracing.headers_file)",
+            "invalid value \"http://a:4318\": must be a URL such as http://127.0.0.1:4318/v1/traces, without user, \
+             password and query (put secrets into tracing.headers_file)",
         ),
         (
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
