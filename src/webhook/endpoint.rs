@@ -136,7 +136,8 @@ pub(super) struct Posted {
 }
 
 impl Posted {
-    /// Reads the rest of it, so that the connection can be used again; ends with it, if there is too much.
+    /// Reads the rest of it, so that the connection can be used again; gives the connection up, if there is too much, or if this
+    /// is dropped before its end.
     pub(super) async fn finish(mut self) {
         let mut left = ANSWER_BYTES_MAX;
         while let Ok(Some(chunk)) = self.response.chunk().await

@@ -22,6 +22,10 @@ use crate::retry_after::RetryAfter;
 /// A target that is away for a moment is not in the log.
 const LASTS: Duration = Duration::from_secs(10);
 
+/// How long the rest of an answer is waited for, so that its connection can be used again: it comes with the head, or it may
+/// never end. The status has decided by then.
+const REST_LASTS: Duration = Duration::from_millis(100);
+
 /// The API's own message of a transition, as JSON.
 pub type JsonOf = Arc<dyn Fn(&Notice) -> Vec<u8> + Send + Sync>;
 /// A random number between 0 and 1.
@@ -142,9 +146,10 @@ impl Sender {
             Err(why) => return Attempt::Failed { why, retry_after: None },
         };
         let attempt = Attempt::of(posted.status, posted.retry_after);
+        let rest_ends_at = self.clock.now() + REST_LASTS;
         tokio::select! {
             () = posted.finish() => {}
-            () = self.clock.sleep_until(times_out_at) => {}
+            () = self.clock.sleep_until(rest_ends_at) => {}
         }
         attempt
     }

@@ -13,9 +13,10 @@ use breakerd_api::{FILE_DESCRIPTOR_SET, v1};
 use breakerd_common::clock::Clock as _;
 use hmac::{KeyInit as _, Mac as _};
 use prost_reflect::{DescriptorPool, DynamicMessage};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
-use super::receiver::{Answer, Receiver};
+use super::receiver::{Answer, Receiver, Rest};
 use super::world::Posting;
 use crate::grpc_world::START;
 use crate::support::nobody_listens;
@@ -235,6 +236,104 @@ async fn a_target_that_hangs_is_cut_off_and_no_call_waits_for_it() {
     assert!(posts[1].at.since(posts[0].at) >= SECOND * 10, "{posts:?}");
     assert_eq!(posting.counted(), [3, 0, 2, 1]);
     posting.end().await;
+}
+
+/// The status has decided: neither the queue nor the outcome depends on the rest.
+#[tokio::test]
+async fn an_answer_without_an_end_holds_its_queue_for_a_moment() {
+    for rest in [Rest::Silent, Rest::Fast] {
+        let posting = Posting::new(|_| {}).await;
+        posting.receiver.answers([200, 400, 204].map(|status| Answer::Endless(status, rest)));
+        for service in ["a", "b", "c", "d"] {
+            posting.trip(service, "").await;
+        }
+        let begun = posting.clock.now();
+        let is_over = || posting.depth() == 0;
+        posting.passes(Duration::from_millis(10), "nothing waits", is_over).await;
+        // Three of them, 100 ms each at most, and steps of the clock that nobody waited for.
+        assert!(posting.clock.now().since(begun) < SECOND, "{:?}", posting.receiver.posts());
+        assert_eq!((posting.receiver.posts().len(), posting.counted()), (4, [3, 1, 0, 1]));
+        posting.end().await;
+    }
+}
+
+/// What comes with the head is read, so that the next post needs no connection of its own.
+#[tokio::test]
+async fn an_answer_with_a_body_keeps_its_connection() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let taken = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\ntaken";
+    let serving = tokio::spawn(async move {
+        let (mut only, _) = listener.accept().await.unwrap();
+        for _ in 0..3 {
+            read_post(&mut only).await;
+            only.write_all(taken).await.unwrap();
+        }
+    });
+    let posting = Posting::new(|target| {
+        target.url = UrlSource::Given(SecretUrl::parse(&url).unwrap());
+    })
+    .await;
+    for service in ["a", "b", "c"] {
+        posting.trip(service, "").await;
+    }
+    // By a clock that stands still.
+    posting.settled().await;
+    assert_eq!(posting.counted(), [3, 0, 0, 0]);
+    posting.end().await;
+    serving.await.unwrap();
+}
+
+/// A head may take as long as the timeout, and no body is waited for behind it.
+#[tokio::test]
+async fn a_head_that_comes_slowly_is_waited_for_until_the_timeout() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (goes_on, posted) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, tells) = (Arc::clone(&goes_on), Arc::clone(&posted));
+    let serving = tokio::spawn(async move {
+        // The first is never done with its head; the second one is, when it is told to.
+        let mut first = answered_in_part(&listener, b"HTTP/1.1 200 OK\r\nx-a: b\r\n").await;
+        tells.notify_one();
+        let mut second = answered_in_part(&listener, b"HTTP/1.1 200 OK\r\n").await;
+        told.notified().await;
+        second.write_all(b"transfer-encoding: chunked\r\n\r\n").await.unwrap();
+        // Until it is closed.
+        for stream in [&mut first, &mut second] {
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let posting = Posting::new(|target| {
+        target.url = UrlSource::Given(SecretUrl::parse(&url).unwrap());
+    })
+    .await;
+    posting.trip("sentinel", "").await;
+    posted.notified().await;
+    let begun = posting.clock.now();
+    posting.passes(SECOND, "the first is cut off", || posting.counted()[3] == 1).await;
+    assert!(posting.clock.now().since(begun) >= SECOND * 10);
+    assert_eq!(posting.depth(), 1);
+    goes_on.notify_one();
+    posting.passes(Duration::from_millis(10), "the second is taken", || posting.depth() == 0).await;
+    assert_eq!(posting.counted(), [1, 0, 0, 1]);
+    posting.end().await;
+    serving.await.unwrap();
+}
+
+/// A connection whose post has come, and has got this for an answer so far.
+async fn answered_in_part(listener: &tokio::net::TcpListener, part: &[u8]) -> tokio::net::TcpStream {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    read_post(&mut stream).await;
+    stream.write_all(part).await.unwrap();
+    stream
+}
+
+/// Until its body, in JSON, has ended.
+async fn read_post(stream: &mut tokio::net::TcpStream) {
+    let mut received = Vec::new();
+    while !received.ends_with(b"}") {
+        stream.read_buf(&mut received).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio_stream::StreamExt as _;
 
 /// A request that it got.
 #[derive(Debug, Clone)]
@@ -47,6 +48,17 @@ pub(crate) enum Answer {
     /// Not before this is notified; then 200.
     Held(Arc<Notify>),
     Never,
+    /// With a body that begins, and goes on for ever.
+    Endless(u16, Rest),
+}
+
+/// How a body without an end goes on.
+#[derive(Clone, Copy)]
+pub(crate) enum Rest {
+    /// With nothing, while the connection stays.
+    Silent,
+    /// As fast as it is read.
+    Fast,
 }
 
 type ClockOf = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -116,6 +128,17 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body
             response.status(200)
         }
         Answer::Never => std::future::pending().await,
+        Answer::Endless(status, rest) => {
+            let chunk = || Ok::<_, std::convert::Infallible>(Bytes::from_static(&[b'x'; 1_000]));
+            let first = tokio_stream::once(chunk());
+            let body = match rest {
+                Rest::Silent => Body::from_stream(first.chain(tokio_stream::pending())),
+                Rest::Fast => {
+                    Body::from_stream(first.chain(tokio_stream::iter(std::iter::repeat_with(chunk))))
+                }
+            };
+            return response.status(status).body(body).unwrap();
+        }
     };
     response.body(Body::from("taken")).unwrap()
 }
