@@ -83,6 +83,31 @@ renders '"failure_threshold" = 1000000' --set circuitBreaker.payments.failure_th
 renders '[circuit_breaker."api.example.org"]' --set 'circuitBreaker.api\.example\.org.failure_threshold=3'
 refuses 'move all of it to circuitBreaker' --set circuitBreaker.default_failure_threshold=3 \
   --set-string config=$'[ circuit_breaker ]\ndefault_failure_threshold = 7\n'
+refuses 'config is no TOML: toml: line 1' --set-string config='[grpc'
+refuses 'config is no TOML together with notify' --set 'notify[0].name=a,notify[0].url=https://a' --set-string config=$'notify = 1\n'
+# What has a value: config cannot set it. An older Helm, which does not read TOML, finds it by lines.
+copy=$(mktemp -d "${TMPDIR:-/tmp}/breakerd-chart.XXXXXX")
+trap 'rm -rf "$copy"' EXIT
+cp -R "$chart" "$copy/older"
+sed 's/>=3\.17\.0-0/>=99.0.0-0/' "$chart/templates/_validate_config.tpl" >"$copy/older/templates/_validate_config.tpl"
+for chart in "$chart" "$copy/older"; do
+  for setting in 'data_dir = "/data"' 'replica = "a"' 'grpc.listen = "[::]:1"' 'http.listen = "[::]:1"' 'metrics.namespace = "shop"' \
+    'store.url = "postgres://db/b"' 'store.url_file = "/url"' 'store.listen_url = "postgres://db/b"' 'tls.certificate = "/a"' 'tls.key = "/a"' \
+    'tls.client_ca = "/a"' 'tls.client_certificate = "optional"' 'http.tls = false'; do
+    refuses "config sets ${setting%% *}: (set|leave it out)" --set-string config="# as text"$'\n'"$setting"$'\n'
+    table=${setting%%.*}
+    [ "$table" = "$setting" ] || refuses "config sets ${setting%% *}: " --set-string config="[log]"$'\n\n'"[ $table ] # as text"$'\n'"${setting#*.}"$'\n'
+  done
+  refuses 'config sets auth.tokens_file, and the value auth.existingSecret' --set auth.existingSecret=a --set-string config=$'[auth]\ntokens_file = "/a"\n'
+  refuses 'config sets tracing.protocol, and the value tracing.protocol' --set tracing.endpoint=http://a:4317 \
+    --set-string config=$'[tracing]\nprotocol = "grpc"\n'
+  renders 'endpoint = "http://a:4317"' --set-string config=$'[tracing]\nendpoint = "http://a:4317"\nprotocol = "grpc"\n'
+  refuses 'several pods share the database' "${db[@]}" --set replicaCount=2 --set-string config=$'[store]\nshared = false\n'
+  renders 'shared = false' "${db[@]}" --set-string config=$'[store]\nshared = false\n'
+  refuses 'config sets store.shared = true: set database' --set-string config=$'[store]\nshared = true\n'
+done
+renders '[grpc' --set-string config='[grpc'
+chart=helm/breakerd
 [ "$(pods)" = "$(pods --set circuitBreaker.default_failure_threshold=9)" ] || die "changed thresholds restart the pods"
 [ "$(pods)" != "$(pods --set-string config=$'[grpc]\nstreams_max = 7\n')" ] || die "a changed setting does not restart the pods"
 
@@ -105,8 +130,6 @@ refuses 'notify' --set 'notify[0].name=chat' --set 'notify[0].url=https://a' --s
 refuses 'has no effect without urlKey' --set 'notify[0].name=chat' --set 'notify[0].url=https://a' --set 'notify[0].existingSecret=slack'
 refuses 'notify' "${hook[@]}" --set 'notify[0].states={BROKEN}'
 refuses 'extraVolumes' --set 'extraVolumes[0].name=notify-chat,extraVolumes[0].emptyDir.medium=Memory'
-copy=$(mktemp -d "${TMPDIR:-/tmp}/breakerd-chart.XXXXXX")
-trap 'rm -rf "$copy"' EXIT
 cp -R "$chart" "$copy/"
 sed -i.before 's/^version: .*/version: 9.9.9/' "$copy/breakerd/Chart.yaml"
 [ "$(pods)" = "$(chart=$copy/breakerd pods)" ] || die "another version of the chart alone restarts the pods"
@@ -179,6 +202,12 @@ renders 'scrapeTimeout: 1m' "${monitor[@]}" --set serviceMonitor.scrapeTimeout=1
 refuses 'enable one' "${monitor[@]}" --set podMonitor.enabled=true
 refuses 'is grpcPort too' --set service.httpPort=50051
 refuses 'need service.type' --set service.grpcNodePort=30051
+# Which of them are for nodes is a setting of the API server.
+for port in 0 -1 65536 30051.5; do
+  refuses 'service/?.*grpcNodePort' --set service.type=NodePort --set-json service.grpcNodePort="$port"
+  refuses 'service/?.*httpNodePort' --set service.type=NodePort --set-json service.httpNodePort="$port"
+done
+renders 'nodePort: 65535' --set service.type=NodePort,service.grpcNodePort=65535
 refuses 'route needs a gateway' --set grpcRoute.enabled=true
 refuses grpcPort --set service.grpcPort=http
 refuses replicas --set replicas=2
@@ -195,6 +224,12 @@ renders 'value: "deployment.environment.name=test%20bed"' "${tracing[@]}" --set 
 renders 'value: /etc/breakerd-tracing-headers/headers' "${tracing[@]}" --set tracing.headersSecret=headers
 renders 'secretName: collector-ca' --set tracing.endpoint=https://collector:4317 --set tracing.caSecret=collector-ca
 refuses 'needs an endpoint with https' "${tracing[@]}" --set tracing.caSecret=collector-ca
+refuses 'tracing.caKey has no effect without tracing.caSecret' "${tracing[@]}" --set tracing.caKey=other.crt
+refuses 'tracing.headersKey has no effect without tracing.headersSecret' "${tracing[@]}" --set tracing.headersKey=other
+refuses 'has a path, which OTLP over gRPC does not have' --set tracing.endpoint=http://collector:4317/v1/traces
+renders 'value: "http://collector:4318/otlp"' --set tracing.endpoint=http://collector:4318/otlp,tracing.protocol=http/protobuf
+renders 'value: "https://collector:4317/"' --set tracing.endpoint=https://collector:4317/
+refuses 'caKey of chat needs a url with https' --set 'notify[0].name=chat,notify[0].url=http://a,notify[0].existingSecret=a,notify[0].caKey=ca.crt'
 refuses 'tracing.endpoint is not set' --set tracing.headersSecret=headers
 refuses 'tracing/?.*endpoint' --set tracing.endpoint=collector:4317
 refuses 'tracing/?.*endpoint' --set tracing.endpoint=http://user:secret@collector

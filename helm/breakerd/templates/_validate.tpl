@@ -1,6 +1,7 @@
 {{/* What a schema cannot say: values that contradict each other. Each would render, and be refused by the API server, or not start. */}}
 {{- define "breakerd.validate" -}}
 {{- include "breakerd.validateNames" . }}
+{{- include "breakerd.validateConfig" . }}
 {{- include "breakerd.validateFile" . }}
 {{- include "breakerd.validatePods" . }}
 {{- $onPostgres := include "breakerd.onPostgres" . }}
@@ -136,8 +137,8 @@
 {{- if and .Values.circuitBreaker (regexMatch "(?m)^\\s*\\[+\\s*[\"']?circuit_breaker\\b" (toString .Values.config)) }}
 {{- fail "config has a table [circuit_breaker], and circuitBreaker is set too: move all of it to circuitBreaker" }}
 {{- end }}
-{{- if regexMatch "(?ms)^\\s*\\[metrics\\]\\s*$[^\\[]*^\\s*namespace\\s*=" (toString .Values.config) }}
-{{- fail "config sets metrics.namespace: set the value metrics.namespace, which the alerts follow" }}
+{{- with include "breakerd.tomlError" (dict "root" . "text" (include "breakerd.toml" .)) }}
+{{- fail (printf "config is no TOML together with notify and circuitBreaker: %s" .) }}
 {{- end }}
 {{- $targets := list }}
 {{- range .Values.notify }}
@@ -145,6 +146,9 @@
 {{- $targets = append $targets .name }}
 {{- if and .existingSecret (not (or .urlKey .secretKey .caKey)) }}
 {{- fail (printf "notify: existingSecret of %s has no effect without urlKey, secretKey or caKey" .name) }}
+{{- end }}
+{{- if and .caKey (hasPrefix "http://" (.url | default "")) }}
+{{- fail (printf "notify: caKey of %s needs a url with https://" .name) }}
 {{- end }}
 {{- end }}
 {{- if .Values.prometheusRule.enabled }}
@@ -164,6 +168,14 @@
 {{- if and .caSecret (not (hasPrefix "https://" .endpoint)) }}
 {{- fail "tracing.caSecret needs an endpoint with https://" }}
 {{- end }}
+{{- range $key, $secret := dict "headersKey" "headersSecret" "caKey" "caSecret" }}
+{{- if and (not (get $.Values.tracing $secret)) (ne (get $.Values.tracing $key) (get (dict "headersKey" "headers" "caKey" "ca.crt") $key)) }}
+{{- fail (printf "tracing.%s has no effect without tracing.%s" $key $secret) }}
+{{- end }}
+{{- end }}
+{{- if and (eq .protocol "grpc") (regexMatch "^https?://[^/]+/." .endpoint) }}
+{{- fail (printf "tracing.endpoint: %s has a path, which OTLP over gRPC does not have: leave it out, or set tracing.protocol=http/protobuf" .endpoint) }}
+{{- end }}
 {{- end }}
 {{- if and (eq .Values.probes.protocol "grpc") .Values.tls.existingSecret }}
 {{- fail "probes.protocol=grpc: a gRPC probe knows no TLS: set auto or http" }}
@@ -179,6 +191,7 @@
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
 {{- fail "serviceMonitor and podMonitor: each would scrape every pod: enable one" }}
 {{- end }}
+{{- $tables := include "breakerd.configTables" . | fromYaml }}
 {{- range $name := list "serviceMonitor" "podMonitor" }}
 {{- with get $.Values $name }}
 {{- if .enabled }}
@@ -188,8 +201,8 @@
 {{- if and .tokenSecret .authorization }}
 {{- fail (printf "%s: set one of tokenSecret and authorization" $name) }}
 {{- end }}
-{{- if and $.Values.auth.existingSecret (not (or .tokenSecret .authorization)) (not (regexMatch "(?ms)^\\s*\\[http\\]\\s*$[^\\[]*^\\s*auth\\s*=\\s*false" (toString $.Values.config))) }}
-{{- fail (printf "%s.tokenSecret: with auth.existingSecret a scrape needs a token of a client with the role reader" $name) }}
+{{- if and (or $.Values.auth.existingSecret (hasKey $tables "auth.tokens_file")) (not (or .tokenSecret .authorization)) (ne (get $tables "http.auth" | default "") "false") }}
+{{- fail (printf "%s.tokenSecret: with authentication a scrape needs a token of a client with the role reader" $name) }}
 {{- end }}
 {{- end }}
 {{- end }}

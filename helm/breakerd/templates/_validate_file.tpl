@@ -25,22 +25,3 @@
 {{- if has .name $names }}{{ fail (printf "notify: config has a target %s too" .name) }}{{ end }}
 {{- end }}
 {{- end }}
-
-{{/* The keys of config with their values as YAML, table.key: value. Of several tables of one name, with commas. Strings over lines, and tables
-     in braces are not looked into: what is missed here is for breakerd to judge. */}}
-{{- define "breakerd.configTables" -}}
-{{- $table := "" }}
-{{- $found := dict }}
-{{- range splitList "\n" (toString .Values.config) }}
-{{- $line := trim . }}
-{{- if regexMatch "^\\[" $line }}
-{{- $table = printf "%s." (regexReplaceAll "[\\[\\]\\s\"']|#.*" $line "") }}
-{{- else if regexMatch "^[A-Za-z0-9_.-]+\\s*=" $line }}
-{{- $key := printf "%s%s" $table (regexFind "^[A-Za-z0-9_.-]+" $line) }}
-{{- $value := regexReplaceAll "^[^=]*=\\s*" $line "" }}
-{{- $value = regexMatch "^\"" $value | ternary (regexFind "^\"[^\"]*" $value | trimPrefix "\"") (regexFind "^[^\\s#]*" $value) }}
-{{- $_ := set $found $key (compact (list (get $found $key) $value) | join ",") }}
-{{- end }}
-{{- end }}
-{{- toYaml $found }}
-{{- end }}
