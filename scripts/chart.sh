@@ -187,7 +187,18 @@ lacks 'llm_incident_manager' "${dashboards[@]}" --set metrics.namespace=acme
 lacks 'grafana_dashboard'
 rules=(--set prometheusRule.enabled=true)
 renders 'alert: CircuitBreakerOpen' "${rules[@]}"
-renders 'max by (service, name) (shop_circuit_breaker_state) > 0' "${rules[@]}" --set metrics.namespace=shop
+renders 'max by (cluster, namespace, job, service, name) (shop_circuit_breaker_state{namespace="try"})' "${rules[@]}" --set metrics.namespace=shop
+renders 'shop_circuit_breaker_state{job="try-breakerd",' "${rules[@]}" "${monitor[@]}" --set metrics.namespace=shop
+renders 'shop_circuit_breaker_state{job="try/try-breakerd",' "${rules[@]}" --set podMonitor.enabled=true --set metrics.namespace=shop
+# Every metric of every expression is asked of this installation alone.
+selected=$(render "${rules[@]}" "${monitor[@]}" --show-only templates/prometheusrule.yaml | tr -d '\n' | tr -s ' ')
+[ "$(grep -oE '(llm_incident_manager|process)_[a-z_]+' <<<"$selected" | wc -l)" = \
+  "$(grep -oE '(llm_incident_manager|process)_[a-z_]+\{job="try-breakerd", namespace="try"' <<<"$selected" | wc -l)" ] ||
+  die "an alert asks for the series of other installations"
+renamed=(--set 'serviceMonitor.relabelings[0].targetLabel=job,serviceMonitor.relabelings[0].replacement=mine')
+refuses 'set prometheusRule.selector.job' "${rules[@]}" "${monitor[@]}" "${renamed[@]}"
+renders 'shop_circuit_breaker_state{job="mine",' "${rules[@]}" "${monitor[@]}" "${renamed[@]}" --set prometheusRule.selector.job=mine --set metrics.namespace=shop
+refuses 'prometheusRule/selector' "${rules[@]}" --set prometheusRule.selector.not-a-label=1
 lacks llm_incident_manager "${rules[@]}" --set metrics.namespace=shop
 lacks 'alert: CircuitBreakerFlapping' "${rules[@]}" --set 'prometheusRule.disabledAlerts={CircuitBreakerFlapping}'
 renders 'team: payments' "${rules[@]}" --set prometheusRule.alertLabels.team=payments

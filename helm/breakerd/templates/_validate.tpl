@@ -157,6 +157,14 @@
 {{- range .Values.prometheusRule.disabledAlerts }}
 {{- if not (has . $names) }}{{ fail (printf "prometheusRule.disabledAlerts: there is no alert %s: %s" . (join ", " $names)) }}{{ end }}
 {{- end }}
+{{- range $name := list "serviceMonitor" "podMonitor" }}
+{{- $monitor := get $.Values $name }}
+{{- range $monitor.enabled | ternary $monitor.relabelings list }}
+{{- if and (has .targetLabel (list "job" "namespace")) (not (hasKey $.Values.prometheusRule.selector .targetLabel)) }}
+{{- fail (printf "%s.relabelings change the label %s, by which prometheusRule selects: set prometheusRule.selector.%s" $name .targetLabel .targetLabel) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- with .Values.tracing }}
 {{- if ne (float64 .sampleRatio) (printf "%.6f" (float64 .sampleRatio) | float64) }}

@@ -12,15 +12,25 @@ pub(super) struct Story {
     pub(super) fires: bool,
 }
 
-const fn fires(alert: &'static str, what: &'static str, at: &'static str, series: Series) -> Story {
+pub(super) const fn fires(
+    alert: &'static str,
+    what: &'static str,
+    at: &'static str,
+    series: Series,
+) -> Story {
     Story { alert, what, series, at, fires: true }
 }
 
-const fn silent(alert: &'static str, what: &'static str, at: &'static str, series: Series) -> Story {
+pub(super) const fn silent(
+    alert: &'static str,
+    what: &'static str,
+    at: &'static str,
+    series: Series,
+) -> Story {
     Story { alert, what, series, at, fires: false }
 }
 
-/// Each beginning of a name stands for that of the namespace.
+/// Names are without the namespace of the metrics. Series of an installation have no label of it: the tests give them one.
 pub(super) const STORIES: &[Story] = &[
     fires(
         "CircuitBreakerOpen",
@@ -179,9 +189,19 @@ pub(super) const STORIES: &[Story] = &[
     ),
     fires(
         "BreakerdDown",
-        "nothing is scraped",
-        "3m",
+        "nothing is scraped any more",
+        "5m",
         &[("breakerd_build_info{version='1',instance='a'}", "1 1 stale")],
+    ),
+    fires(
+        "BreakerdDown",
+        "three replicas that end together are one installation",
+        "5m",
+        &[
+            ("breakerd_build_info{version='1',instance='a'}", "1 1 stale"),
+            ("breakerd_build_info{version='1',instance='b'}", "1 1 stale"),
+            ("breakerd_build_info{version='2',instance='c'}", "1 1 stale"),
+        ],
     ),
     silent(
         "BreakerdDown",
@@ -259,6 +279,15 @@ pub(super) const STORIES: &[Story] = &[
         "a write failed",
         "2m",
         &[("breakerd_journal_write_errors_total{instance='a'}", "0 1x10")],
+    ),
+    silent(
+        "BreakerdJournalFails",
+        "all writes succeed",
+        "2m",
+        &[
+            ("breakerd_journal_write_errors_total{instance='a'}", "0x10"),
+            ("breakerd_journal_in_memory{instance='a'}", "0x10"),
+        ],
     ),
     silent(
         "BreakerdJournalFails",
