@@ -1,16 +1,16 @@
 // How breakerd itself is: for those who run it.
 
-import { choice, dashboard, NAMESPACE } from "./dashboard.js";
+import { choice, dashboard, INSTALLATION, NAMESPACE } from "./dashboard.js";
 import { named, stat, table, timeSeries, type Query } from "./panels.js";
 
-const INSTANCE = 'instance=~"$instance"';
+const INSTANCES = `${INSTALLATION}, instance=~"$instance"`;
 
 const own = (metric: string, labels = "") =>
-  `${NAMESPACE}_breakerd_${metric}{${INSTANCE}${labels ? `, ${labels}` : ""}}`;
+  `${NAMESPACE}_breakerd_${metric}{${INSTANCES}${labels ? `, ${labels}` : ""}}`;
 
 const rate = (metric: string, labels = "") => `rate(${own(metric, labels)}[$__rate_interval])`;
 
-const ofProcess = (metric: string) => `process_${metric}{${INSTANCE}}`;
+const ofProcess = (metric: string) => `process_${metric}{${INSTANCES}}`;
 
 const quantiles = (histogram: string, by: string, labels = ""): Query[] =>
   [50, 99].map((percentile) => ({
@@ -28,8 +28,8 @@ const green = { color: "green", value: null };
 export const breakerd = dashboard({
   uid: "breakerd-service",
   title: "breakerd",
-  description: "How breakerd itself is: calls, connections, journal, store, replicas, watches and the process.",
-  variables: [choice("instance", "Instance", `${NAMESPACE}_breakerd_build_info`)],
+  description: "How one installation of breakerd is: calls, connections, journal, store, replicas, watches and the process.",
+  variables: [choice("instance", "Instance", `${NAMESPACE}_breakerd_build_info{${INSTALLATION}}`)],
   sections: [
     {
       title: "Now",
@@ -309,8 +309,8 @@ export const breakerd = dashboard({
           title: "Circuit Breakers",
           unit: "short",
           queries: [
-            { expr: `sum by (instance) (${NAMESPACE}_circuit_breakers{${INSTANCE}})`, legend: "{{instance}}" },
-            { expr: `min(${NAMESPACE}_circuit_breakers_max{${INSTANCE}})`, legend: "limit" },
+            { expr: `sum by (instance) (${NAMESPACE}_circuit_breakers{${INSTANCES}})`, legend: "{{instance}}" },
+            { expr: `min(${NAMESPACE}_circuit_breakers_max{${INSTANCES}})`, legend: "limit" },
           ],
           limits: "limit",
         }),

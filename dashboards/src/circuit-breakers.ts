@@ -1,10 +1,10 @@
 // What the circuit breakers do: for those whose calls they protect.
 
-import { choice, dashboard, NAMESPACE } from "./dashboard.js";
+import { choice, dashboard, INSTALLATION, NAMESPACE } from "./dashboard.js";
 import { named, stat, stateTimeline, table, timeSeries, type Column } from "./panels.js";
 
 const breaker = (metric: string, labels = "") =>
-  `${NAMESPACE}_circuit_breaker_${metric}{service=~"$service", name=~"$name"${labels ? `, ${labels}` : ""}}`;
+  `${NAMESPACE}_circuit_breaker_${metric}{${INSTALLATION}, service=~"$service", name=~"$name"${labels ? `, ${labels}` : ""}}`;
 
 /** Counted by all replicas together, a second. */
 const rate = (metric: string, labels = "") => `rate(${breaker(metric, labels)}[$__rate_interval])`;
@@ -38,10 +38,10 @@ const againstThreshold = (title: string, metric: string, unit: string, descripti
 export const circuitBreakers = dashboard({
   uid: "breakerd-circuit-breakers",
   title: "Circuit Breakers",
-  description: "What the circuit breakers do: which are not closed and why, how calls go, and how far each is from its thresholds.",
+  description: "What the circuit breakers of one installation of breakerd do: which are not closed and why, how calls go, and how far each is from its thresholds.",
   variables: [
-    choice("service", "Service", `${NAMESPACE}_circuit_breaker_state`),
-    choice("name", "Name", `${NAMESPACE}_circuit_breaker_state{service=~"$service"}`),
+    choice("service", "Service", `${NAMESPACE}_circuit_breaker_state{${INSTALLATION}}`),
+    choice("name", "Name", `${NAMESPACE}_circuit_breaker_state{${INSTALLATION}, service=~"$service"}`),
   ],
   sections: [
     {
@@ -83,7 +83,7 @@ export const circuitBreakers = dashboard({
         stat({
           title: "Circuit Breakers",
           description: "All of them, by state, including those without series of their own.",
-          queries: [{ expr: `max by (state) (${NAMESPACE}_circuit_breakers) > 0`, legend: "{{state}}" }],
+          queries: [{ expr: `max by (state) (${NAMESPACE}_circuit_breakers{${INSTALLATION}}) > 0`, legend: "{{state}}" }],
           steps: [{ color: "text", value: null }],
         }),
         table({
@@ -190,7 +190,7 @@ export const circuitBreakers = dashboard({
           description: "As clients report it, by service.",
           unit: "s",
           queries: [50, 95, 99].map((percentile) => ({
-            expr: `histogram_quantile(${percentile / 100}, sum by (service, le) (rate(${NAMESPACE}_circuit_breaker_call_duration_seconds_bucket{service=~"$service"}[$__rate_interval])))`,
+            expr: `histogram_quantile(${percentile / 100}, sum by (service, le) (rate(${NAMESPACE}_circuit_breaker_call_duration_seconds_bucket{${INSTALLATION}, service=~"$service"}[$__rate_interval])))`,
             legend: `{{service}} p${percentile}`,
           })),
         }),

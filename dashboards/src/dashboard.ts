@@ -1,4 +1,4 @@
-// What both dashboards have: the choice of the Prometheus, the time, the link to the other one.
+// What both dashboards have: the choice of the Prometheus and of one installation, the time, the link to the other one.
 
 import {
   DashboardCursorSync,
@@ -29,29 +29,52 @@ const prometheus: VariableModel = {
   options: [],
 };
 
+const values = (label: string, title: string, query: string): VariableModel => ({
+  name: label,
+  label: title,
+  type: "query",
+  datasource,
+  query: { query: `label_values(${query}, ${label})`, refId: "PrometheusVariableQueryEditor-VariableQuery" },
+  refresh: VariableRefresh.onTimeRangeChanged,
+  sort: VariableSort.alphabeticalAsc,
+  hide: VariableHide.dontHide,
+  options: [],
+});
+
 /** A choice of the values of a label; several, and all at first. */
-export function choice(label: string, title: string, query: string): VariableModel {
-  return {
-    name: label,
-    label: title,
-    type: "query",
-    datasource,
-    query: { query: `label_values(${query}, ${label})`, refId: "PrometheusVariableQueryEditor-VariableQuery" },
-    refresh: VariableRefresh.onTimeRangeChanged,
-    sort: VariableSort.alphabeticalAsc,
-    hide: VariableHide.dontHide,
-    multi: true,
-    includeAll: true,
-    allValue: ".*",
-    current: { text: "All", value: "$__all" },
-    options: [],
-  };
-}
+export const choice = (label: string, title: string, query: string): VariableModel => ({
+  ...values(label, title, query),
+  multi: true,
+  includeAll: true,
+  allValue: ".*",
+  current: { text: "All", value: "$__all" },
+});
+
+/** A choice of one value of a label. Where no series has the label there is none, and a comparison with it is true of these series. */
+const choiceOfOne = (label: string, title: string, query: string): VariableModel => ({
+  ...values(label, title, query),
+  multi: false,
+  includeAll: false,
+});
+
+const BUILD = `${NAMESPACE}_breakerd_build_info`;
+const CLUSTER = 'cluster="$cluster"';
+const CLUSTER_AND_NAMESPACE = `${CLUSTER}, namespace="$namespace"`;
+
+/** The labels of the series of one installation, as in files/alerts.yaml. What several do is never added up, so every query has these. */
+export const INSTALLATION = `${CLUSTER_AND_NAMESPACE}, job="$job"`;
+
+const installation: VariableModel[] = [
+  choiceOfOne("cluster", "Cluster", BUILD),
+  choiceOfOne("namespace", "Namespace", `${BUILD}{${CLUSTER}}`),
+  choiceOfOne("job", "Job", `${BUILD}{${CLUSTER_AND_NAMESPACE}}`),
+];
 
 export interface Described {
   uid: string;
   title: string;
   description: string;
+  /** Besides those of the installation. */
   variables: VariableModel[];
   sections: Section[];
 }
@@ -75,13 +98,13 @@ export function dashboard(described: Described): Dashboard {
         tags: ["breakerd"],
         asDropdown: false,
         icon: "external link",
-        includeVars: false,
+        includeVars: true,
         keepTime: true,
         targetBlank: false,
         tooltip: "",
       },
     ],
-    templating: { list: [prometheus, ...described.variables] },
+    templating: { list: [prometheus, ...installation, ...described.variables] },
     annotations: { list: [] },
     panels: laidOut(described.sections),
   };

@@ -14,14 +14,15 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+fn dashboard(name: &str) -> Value {
+    let path = root().join(format!("helm/breakerd/files/dashboards/{name}.json"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
 /// The panels of both, in their order, and the dashboards that they are of.
 fn panels() -> Vec<(String, Value)> {
-    let dashboards = ["circuit-breakers", "breakerd"].map(|name| {
-        let path = root().join(format!("helm/breakerd/files/dashboards/{name}.json"));
-        let text = std::fs::read_to_string(path).unwrap();
-        (name, serde_json::from_str::<Value>(&text).unwrap())
-    });
-    let panels = dashboards.into_iter().flat_map(|(name, dashboard)| {
+    let panels = ["circuit-breakers", "breakerd"].into_iter().flat_map(|name| {
+        let dashboard = dashboard(name);
         let panels = dashboard["panels"].as_array().unwrap().clone();
         panels.into_iter().map(move |panel| (name.to_owned(), panel))
     });
@@ -35,6 +36,9 @@ fn queries() -> Vec<(String, String)> {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let mut query = target["expr"].as_str().unwrap().to_owned();
             for (variable, value) in [
+                ("$cluster", ""),
+                ("$namespace", "production"),
+                ("$job", "breakerd"),
                 ("$service", ".*"),
                 ("$name", ".*"),
                 ("$instance", ".*"),
@@ -62,6 +66,43 @@ fn promtool_takes_every_query_of_a_panel() {
     }
     let (status, said) = promtool("rules", &rules);
     assert!(status.success(), "{said}");
+}
+
+/// Staging and production may have the same breakers, in one Prometheus: no panel adds them up, and no choice offers what the other has.
+#[test]
+fn every_query_is_about_one_installation() {
+    let installation = r#"{cluster="", namespace="production", job="breakerd""#;
+    let mut asked = 0;
+    for (panel, query) in queries() {
+        for metric in [NAMESPACE, "process_"] {
+            for (at, _) in query.match_indices(metric) {
+                let name = query[at..]
+                    .find(|character: char| !(character.is_ascii_alphanumeric() || character == '_'));
+                let selector = &query[at + name.unwrap_or(query.len() - at)..];
+                assert!(selector.starts_with(installation), "{panel} asks for all installations: {query}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 80, "{asked}");
+    for name in ["circuit-breakers", "breakerd"] {
+        let variables = dashboard(name)["templating"]["list"].as_array().unwrap().clone();
+        let mut chosen = Vec::new();
+        for variable in variables.iter().filter(|variable| variable["type"] == "query") {
+            let query = variable["query"]["query"].as_str().unwrap();
+            for label in &chosen {
+                assert!(
+                    query.contains(&format!(r#"{label}="${label}""#)),
+                    "{name}: {query} is not of one {label}"
+                );
+            }
+            if chosen.len() < 3 {
+                assert_eq!(variable["multi"], false, "{name}: {variable}");
+                chosen.push(variable["name"].as_str().unwrap());
+            }
+        }
+        assert_eq!(chosen, ["cluster", "namespace", "job"], "{name}");
+    }
 }
 
 /// docs/metrics.md is compared with a scrape elsewhere.
