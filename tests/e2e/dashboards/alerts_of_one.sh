@@ -146,12 +146,13 @@ alerts_of_one() {
   call_one BreakerService/RecordOutcomes <"$work/one/failures" >/dev/null
   said 'alerts: BreakerdAccessFilesRefused fires on a certificate that is none' fires BreakerdAccessFilesRefused
   certificate_of_one 60
-  said 'alerts: CircuitBreakersOpen fires on dozens that fail together' fires CircuitBreakersOpen
+  said 'alerts: CircuitBreakersOpen fires on dozens that fail together' fires CircuitBreakersOpen 'namespace="staging"'
   said 'alerts: BreakerdBreakersNearLimit fires on 52 of 60 breakers' fires BreakerdBreakersNearLimit
   said 'alerts: BreakerdRefusesClients fires on a client without a token' fires BreakerdRefusesClients 'reason="unauthenticated"'
   said 'alerts: BreakerdWatchersResync fires on a watcher that is from another store' fires BreakerdWatchersResync 'method="WatchTransitions"'
   said 'alerts: BreakerdWatchersDropped fires on a watcher that does not read' fires BreakerdWatchersDropped
   said 'alerts: a watcher that does not read is no client that is refused' has_no_series 'ALERTS{alertname="BreakerdRefusesClients", reason="stalled"}'
+  said 'alerts: nothing fires about the other installation' has_no_series 'ALERTS{alertname=~"CircuitBreakersOpen|Breakerd.*", namespace="production", alertstate="firing"}'
   rm "$work/one"/has-*
 
   # Its journal: the store takes nothing, while callers go on.
@@ -182,6 +183,20 @@ alerts_of_one() {
   wait "$one" || die "the breakerd on SQLite did not end well: $(tail -n 3 "$work/one/log")"
   BREAKERD_LIMITS_BREAKERS_MAX=100 serve_one "${one_grpc##*:}" "$(port one http)"
   said 'alerts: BreakerdBreakersNearLimit resolves with a higher limit' is_silent BreakerdBreakersNearLimit
+  said 'alerts: BreakerdRestarts is silent about one restart' is_silent BreakerdRestarts
+  local restarts=1
+
+  # Something ends it again and again, and it is started again where it was.
+  for _ in 1 2 3 4; do
+    # Starts are told in whole seconds.
+    eventually has_series 'time() - process_start_time_seconds{namespace="staging"} > 2' || die 'Prometheus does not see when breakerd started'
+    kill -KILL "$one"
+    { wait "$one" || true; } 2>/dev/null
+    serve_one "${one_grpc##*:}" "$(port one http)"
+    eventually has_series "changes(process_start_time_seconds{namespace=\"staging\"}[1h]) >= $((++restarts))" || die 'Prometheus does not see a restart'
+  done
+  said 'alerts: BreakerdRestarts fires on one that is killed four times' fires BreakerdRestarts 'namespace="staging"'
+  said 'alerts: BreakerdRestarts is silent about replicas that go on' is_silent BreakerdRestarts 'namespace="production"'
   # BreakerdTaskFails: no file, client, disk or store ends a task that is started again, so only promtool sees it fire. The counter of another
   # task ends with the process.
 }

@@ -4,6 +4,8 @@
 # and resolve once the dependency is back. So do those about breakerd, while its database, its file, or the target of its webhooks is in trouble,
 # and on a fourth breakerd, on SQLite, those about its disk, its clients, its certificate and its limits (alerts_of_one.sh). The stories that
 # promtool is told have the series of these four (stories.py). The dashboards agree with Grafana's types. Sampled calls are exemplars in Prometheus.
+# The three replicas are the installation "production" and the fourth breakerd is "staging": the job is the same, and only the namespace tells them
+# apart. Beside the alerts as they are, Prometheus has those that the chart renders for each of the two.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 # shellcheck source=scripts/lib.sh
@@ -16,7 +18,7 @@ if ! have prlimit || ! have openssl; then
   printf 'skip - dashboards: prlimit (util-linux) or openssl is missing\n'
   exit 0
 fi
-scripts/tools.sh grpcurl jq prometheus
+scripts/tools.sh grpcurl jq prometheus helm
 export PATH=$PWD/.tools/bin:$PATH
 if [ -z "${BREAKERD_TEST_POSTGRES_URL:-}" ]; then
   exec scripts/with-postgres.sh "$0"
@@ -129,16 +131,25 @@ start_one
 # seconds, and a lag of a minute is one of two seconds. Those that are about an hour stay, as what they ask for is there within seconds.
 sed -E 's/^( +for:) .*/\1 3s/; s/interval: 30s/interval: 1s/; s/\[[0-9]+m\]/[20s]/g; s/(lag_seconds) > [0-9]+/\1 > 2/g' \
   helm/breakerd/files/alerts.yaml >"$work/alerts.yaml"
+# Those of the chart wait as long, and carry the name of their release.
+cp -R helm/breakerd "$work/chart"
+cp "$work/alerts.yaml" "$work/chart/files/alerts.yaml"
+for namespace in production staging; do
+  helm template breakerd "$work/chart" --namespace "$namespace" --kube-version 1.34.0 --show-only templates/prometheusrule.yaml \
+    --set "prometheusRule.enabled=true,serviceMonitor.enabled=true,prometheusRule.alertLabels.release=$namespace" |
+    sed '1,/^spec:/d; s/^  //' >"$work/alerts-$namespace.yaml"
+  promtool check rules "$work/alerts-$namespace.yaml" >/dev/null || die "the chart renders rules for $namespace that promtool refuses"
+done
 cat >"$work/prometheus.yml" <<Y
 global: { scrape_interval: 1s, evaluation_interval: 1s }
-rule_files: [alerts.yaml]
+rule_files: [alerts.yaml, alerts-production.yaml, alerts-staging.yaml]
 scrape_configs:
-  - job_name: breakerd
+  - job_name: production
     honor_labels: true
-    static_configs: [{ targets: [$(IFS=,; echo "${http[*]}")] }]
-  - job_name: breakerd-with-tokens
+    static_configs: [{ targets: [$(IFS=,; echo "${http[*]}")], labels: { job: breakerd, namespace: production } }]
+  - job_name: staging
     authorization: { credentials_file: one/token }
-    static_configs: [{ targets: ["127.0.0.1:$(port one http)"] }]
+    static_configs: [{ targets: ["127.0.0.1:$(port one http)"], labels: { job: breakerd, namespace: staging } }]
 Y
 prometheus=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/tsdb" --web.listen-address="$prometheus" \
@@ -153,9 +164,18 @@ exemplars() {
 }
 has_no_series() { ask "$1" | jq -e '.data.result | length == 0' >/dev/null; }
 
+# of_chart ALERT: the chart's rules have fired as those of the file, each for its own release and once
+of_chart() {
+  local firing="ALERTS{alertname=\"$1\", alertstate=\"firing\""
+  has_series "$firing, release!=\"\"}" &&
+    has_no_series "$firing, release=\"\"} unless ignoring (release) $firing, release!=\"\"}" &&
+    has_no_series "$firing, release=\"production\", namespace!=\"production\"}" &&
+    has_no_series "$firing, release=\"staging\", namespace!=\"staging\"}"
+}
+
 # fires ALERT [LABELS], is_silent ALERT [LABELS]
 # shellcheck disable=SC2329 # called by said
-fires() { has_series "ALERTS{alertname=\"$1\", alertstate=\"firing\"${2:+, $2}}"; }
+fires() { has_series "ALERTS{alertname=\"$1\", alertstate=\"firing\"${2:+, $2}}" && of_chart "$1"; }
 # shellcheck disable=SC2329 # called by said
 is_silent() { has_no_series "ALERTS{alertname=\"$1\"${2:+, $2}}"; }
 
@@ -207,15 +227,16 @@ callers &
 processes+=($!)
 
 said 'alerts: CircuitBreakerOpen fires on a dependency that stays dead' \
-  fires CircuitBreakerOpen 'name="payments"'
+  fires CircuitBreakerOpen 'name="payments", namespace="production"'
 said 'alerts: CircuitBreakerFlapping fires on one that recovers for its probes only' \
-  fires CircuitBreakerFlapping 'name="mail"'
+  fires CircuitBreakerFlapping 'name="mail", namespace="production"'
 said 'alerts: CircuitBreakerForcedOpen fires on what an operator left open' \
-  fires CircuitBreakerForcedOpen 'name="forced"'
+  fires CircuitBreakerForcedOpen 'name="forced", namespace="production"'
 said 'alerts: CircuitBreakerSwitchedOff fires on what is observed only' \
-  fires CircuitBreakerSwitchedOff 'name="observed"'
-said 'alerts: CircuitBreakerHighRejectionRate fires on one that rejects hundreds of calls a second' fires CircuitBreakerHighRejectionRate 'name="forced"'
-said 'alerts: CircuitBreakerProbesMissing fires on one whose probes are not reported' fires CircuitBreakerProbesMissing 'name="lost"'
+  fires CircuitBreakerSwitchedOff 'name="observed", namespace="production"'
+said 'alerts: CircuitBreakerHighRejectionRate fires on one that rejects hundreds of calls a second' fires CircuitBreakerHighRejectionRate 'name="forced", namespace="production"'
+said 'alerts: CircuitBreakerProbesMissing fires on one whose probes are not reported' fires CircuitBreakerProbesMissing 'name="lost", namespace="production"'
+said 'alerts: nothing fires about the installation that is well' has_no_series 'ALERTS{namespace="staging", alertstate="firing"}'
 said 'alerts: nothing fires about what is well' has_no_series 'ALERTS{name=~"search|maps"}'
 said 'alerts: nothing fires about breakerd, or about many breakers' has_no_series 'ALERTS{alertname=~"Breakerd.*|CircuitBreakersOpen", alertstate="firing"}'
 
@@ -223,8 +244,13 @@ said 'alerts: nothing fires about breakerd, or about many breakers' has_no_serie
 for dashboard in helm/breakerd/files/dashboards/*.json; do
   while IFS=$'\t' read -r title query; do
     # shellcheck disable=SC2016 # Grafana's variables
-    query=$(sed 's/\$service/.*/g; s/\$name/.*/g; s/\$instance/.*/g; s/\$__rate_interval/30s/g; s/\$__range/10m/g' <<<"$query")
-    said "$(basename "$dashboard" .json): $title: $query" has_series "$query"
+    query=$(sed 's/\$cluster//g; s/\$job/breakerd/g; s/\$service/.*/g; s/"\$name"/".*"/g; s/\$instance/.*/g; s/\$__rate_interval/30s/g; s/\$__range/10m/g' \
+      <<<"$query")
+    # shellcheck disable=SC2016 # Grafana's variables
+    said "$(basename "$dashboard" .json): $title: $query" has_series "${query//'$namespace'/production}"
+    # shellcheck disable=SC2016 # Grafana's variables
+    other=${query//'$namespace'/nowhere}
+    said "$(basename "$dashboard" .json): $title: nothing of an installation that is not there" has_no_series "${other% or vector(0)}"
   done < <(jq -r '.panels[] | .title as $title | .targets[]? | [$title, .expr] | @tsv' "$dashboard" | sed 's/\\\\/\\/g')
 done
 
@@ -247,7 +273,7 @@ said 'exemplars: Prometheus has the trace of a call with its failure' \
 has_exemplars() { exemplars "$1" | jq -e 'any(.data[].exemplars[]; .labels.trace_id | test("^[0-9a-f]{32}$"))' >/dev/null; }
 while IFS=$'\t' read -r title query; do
   # shellcheck disable=SC2016 # Grafana's variables
-  query=$(sed 's/\$instance/.*/g; s/\$__rate_interval/30s/g' <<<"$query")
+  query=$(sed 's/\$cluster//g; s/\$namespace/production/g; s/\$job/breakerd/g; s/\$instance/.*/g; s/\$__rate_interval/30s/g' <<<"$query")
   said "exemplars: $title" has_exemplars "$query"
 done < <(jq -r '.panels[] | .title as $title | .targets[]? | select(.exemplar) | [$title, .expr] | @tsv' helm/breakerd/files/dashboards/*.json | sed 's/\\\\/\\/g')
 refuses_none() {
@@ -256,7 +282,7 @@ refuses_none() {
 said 'exemplars: Prometheus refuses none' refuses_none
 
 rules_are_evaluated() {
-  curl --silent "http://$prometheus/api/v1/rules" | jq -e '[.data.groups[].rules[]] | length > 20 and all(.health == "ok")' >/dev/null
+  curl --silent "http://$prometheus/api/v1/rules" | jq -e '[.data.groups[].rules[]] | length > 60 and all(.health == "ok")' >/dev/null
 }
 said 'alerts: Prometheus evaluates every one of them' rules_are_evaluated
 said 'metrics: Prometheus takes what breakerd sends' has_series 'sum(up) == 4'
@@ -294,7 +320,15 @@ said 'alerts: CircuitBreakerHighRejectionRate resolves once few calls come' is_s
 
 alerts_of_one
 told='alerts: the stories of tests/it/alerts have the series of these breakerds'
-if python3 tests/e2e/dashboards/stories.py "http://$prometheus" tests/it/alerts/stories.rs; then echo "ok - $told"; else echo "not ok - $told: see above"; fi
+if python3 tests/e2e/dashboards/stories.py "http://$prometheus" tests/it/alerts/{stories,restarts}.rs; then echo "ok - $told"; else echo "not ok - $told: see above"; fi
 
-kill "${replicas[@]}" "$one"
-said 'alerts: BreakerdDown fires without any replica' fires BreakerdDown
+# One installation after the other.
+kill "$one"
+said 'alerts: BreakerdDown fires for the installation without any replica' fires BreakerdDown 'namespace="staging"'
+said 'alerts: BreakerdDown is silent about the one that is up' is_silent BreakerdDown 'namespace="production"'
+kill "${replicas[0]}"
+said 'alerts: Prometheus has lost one replica of three' has_series 'sum(up{namespace="production"}) == 2'
+said 'alerts: BreakerdDown is silent about the one that has replicas' is_silent BreakerdDown 'namespace="production"'
+kill "${replicas[@]:1}"
+said 'alerts: BreakerdDown fires for the other installation' fires BreakerdDown 'namespace="production"'
+said 'alerts: BreakerdDown fires once for each' has_series 'count(ALERTS{alertname="BreakerdDown", alertstate="firing", release=""}) == 2'

@@ -26,7 +26,7 @@ def runs(values):
 
 expression = re.search(rf"alert: {alert}\n +expr: (.*)", open(rules).read())[1]
 end = time.time()
-for selector in dict.fromkeys(re.findall(r"\bllm_incident_manager_\w+(?:\{[^}]*\})?", expression)):
+for selector in dict.fromkeys(re.findall(r"\b(?:llm_incident_manager|process)_\w+(?:\{[^}]*\})?", expression)):
     query = urllib.parse.urlencode({"query": selector, "start": end - int(seconds), "end": end, "step": 1})
     with urllib.request.urlopen(f"{prometheus}/api/v1/query_range?{query}") as answer:
         for series in json.load(answer)["data"]["result"]:

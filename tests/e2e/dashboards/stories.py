@@ -1,6 +1,6 @@
 """Whether the series of the stories that promtool is told (tests/it/alerts/stories.rs) are those that breakerds had in a Prometheus: the same
 names, the same labels, and the same values of labels that do not name something of a user's. A counter that begins at 0 in a story did so
-there too: one that appears with its first increment would have none. stories.py PROMETHEUS STORIES"""
+there too: one that appears with its first increment would have none. stories.py PROMETHEUS STORIES..."""
 
 import json
 import re
@@ -11,10 +11,10 @@ import urllib.request
 NAMESPACE = "llm_incident_manager_"
 # Labels with names of users, processes and versions: any value will do.
 NAMES = {"service", "name", "instance", "version", "target"}
-# Prometheus adds the job. A story leaves out what no alert asks for.
-LEFT_OUT = {"__name__", "job", "commit"}
+# Prometheus adds where an installation is, and in a cluster the pod. A story leaves out what no alert asks for.
+LEFT_OUT = {"__name__", "cluster", "namespace", "job", "pod", "commit"}
 
-prometheus, stories = sys.argv[1:]
+prometheus, *stories = sys.argv[1:]
 
 
 def ask(what, **arguments):
@@ -23,16 +23,16 @@ def ask(what, **arguments):
 
 
 labels, values = {}, {}
-for of in ask("series", **{"match[]": f'{{__name__=~"{NAMESPACE}.*"}}'}):
+for of in ask("series", **{"match[]": f'{{__name__=~"(process_|{NAMESPACE}).*"}}'}):
     name = of["__name__"].removeprefix(NAMESPACE)
     labels.setdefault(name, set()).add(frozenset(of.keys() - LEFT_OUT))
     for label, value in of.items():
         values.setdefault((name, label), set()).add(value)
 
-told = set(re.findall(r'"(\w+)\{([^}]*)\}",\s*"(\w+)', open(stories).read()))
+told = set(re.findall(r'"(\w+)\{([^}]*)\}",\s*"(\w+)', "".join(open(path).read() for path in stories)))
 wrong = [] if len(told) > 30 else [f"only {len(told)} series are told"]
 for name, text, first in sorted(told):
-    of = dict(re.findall(r"(\w+)='([^']*)'", text))
+    of = {label: value for label, value in re.findall(r"(\w+)='([^']*)'", text) if label not in LEFT_OUT}
     if frozenset(of) not in labels.get(name, ()):
         wrong.append(f"{name}: told with {sorted(of)}, but breakerd has {[sorted(them) for them in labels.get(name, ())]}")
         continue
