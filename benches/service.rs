@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use breakerd::auth::Token;
@@ -78,7 +78,7 @@ fn main() -> Result<()> {
         with_a_token(folder.path(), &unary)?;
     }
     if is_wanted("traces") {
-        traces::compare_with_disabled(folder.path(), &unary)?;
+        traces::measure(folder.path(), &unary)?;
     }
     Ok(())
 }
@@ -273,6 +273,11 @@ impl Server {
 
     /// Calls a second.
     fn load(&self, shape: &Shape<'_>) -> Result<f64> {
+        calls_a_second(&self.h2load(shape, &[]).output()?, shape.calls)
+    }
+
+    /// The command that makes these calls, with further options.
+    fn h2load(&self, shape: &Shape<'_>, options: &[&str]) -> Command {
         let mut command = pinned("1", Path::new("h2load"));
         command.args(["-n", &shape.calls.to_string(), "-c", &shape.connections.to_string()]);
         command.args(["-m", &shape.streams.to_string(), "-t", "1", "-d"]).arg(shape.body);
@@ -280,18 +285,23 @@ impl Server {
         if let Some(header) = &self.authorization {
             command.args(["-H", header]);
         }
+        command.args(options);
         command.arg(format!("http://{}/breakerd.v1.BreakerService/{}", self.address, shape.path));
-        let output = command.output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let all = format!("{} succeeded", shape.calls);
-        if !text.contains(&all) {
-            return Err(format!("not every call succeeded:\n{text}").into());
-        }
-        let rate = text
-            .lines()
-            .find_map(|line| line.strip_prefix("finished in ")?.split(", ").nth(1)?.strip_suffix(" req/s"));
-        Ok(rate.ok_or_else(|| format!("h2load says no rate:\n{text}"))?.parse()?)
+        command
     }
+}
+
+/// What h2load says, if all `calls` succeeded.
+fn calls_a_second(output: &Output, calls: usize) -> Result<f64> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let all = format!("{calls} succeeded");
+    if !text.contains(&all) {
+        return Err(format!("not every call succeeded:\n{text}").into());
+    }
+    let rate = text
+        .lines()
+        .find_map(|line| line.strip_prefix("finished in ")?.split(", ").nth(1)?.strip_suffix(" req/s"));
+    Ok(rate.ok_or_else(|| format!("h2load says no rate:\n{text}"))?.parse()?)
 }
 
 /// A command on one core, where the system lets us say so.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -12,73 +13,147 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Process, Result, SHAPES, Server, Shape, free_address, median, pinned};
+use super::{Process, Result, SHAPES, Server, Shape, calls_a_second, free_address, median, pinned};
 
 /// Two processes that do the same differ by some percent, by where their memory lies, for as long as they run: so each is started
 /// several times.
-const TRACE_STARTS: usize = 6;
+const STARTS: usize = 6;
 /// What traces cost is a small share: many short rounds tell it better than a few long ones. Even, so that each of two servers
 /// goes first as often as the other.
-const TRACE_ROUNDS: usize = 4;
-const TRACE_CALLS: usize = 50_000;
+const ROUNDS: usize = 4;
+const CALLS: usize = 50_000;
+/// Of sampled calls, in one process: they are told from unsampled ones better than two processes from each other.
+const SAMPLED_STARTS: usize = 3;
+const SAMPLED_ROUNDS: usize = 10;
+const SAMPLED_CALLS: u32 = 2_000;
+/// Of which those are 1 %.
+const SAMPLED_OF_CALLS: usize = 200_000;
+/// Spans are collected for a second before they are sent.
+const SENT_WITHIN: Duration = Duration::from_millis(1_300);
 
-/// What traces cost: the same calls with tracing disabled, with none of them sampled, and with 1 % of them sampled and sent to a
-/// collector, which has the other core, beside the clients. The first row is two servers with tracing disabled: how far two
-/// that do the same are apart, which the others cannot tell from a cost. Calls a second have the part of the collector and
-/// of the machine in them; the processor time of the server is its own.
-pub(super) fn compare_with_disabled(folder: &Path, body: &Path) -> Result<()> {
+pub(super) fn measure(folder: &Path, body: &Path) -> Result<()> {
     let address = free_address()?;
     let mut collector = pinned("1", &std::env::current_exe()?);
     let _collector = Process(collector.arg("--collector").arg(address.to_string()).spawn()?);
+    compare_with_disabled(folder, body, address)?;
+    compare_sampled(folder, body, address)
+}
+
+/// What it costs that tracing is enabled and samples nothing: the same calls to a server with and to one without. The first row
+/// is two servers with tracing disabled: how far two that do the same are apart, which the other cannot tell from a
+/// cost.
+fn compare_with_disabled(folder: &Path, body: &Path, collector: SocketAddr) -> Result<()> {
     println!(
-        "\nWith traces, against disabled; medians of {TRACE_STARTS} starts with {TRACE_ROUNDS} rounds of {TRACE_CALLS} calls each, \
-         and of their ratios"
+        "\nWith traces of which none is sampled, against disabled; medians of {STARTS} starts with {ROUNDS} rounds of {CALLS} \
+         calls each, and of their ratios"
     );
-    for (ratio, promise) in [(None, "1"), (Some(0.0), "1"), (Some(0.01), "0.97")] {
-        let name = ratio.map_or("disabled".to_owned(), |ratio| format!("sampled {ratio}"));
+    for ratio in [None, Some(0.0)] {
+        let name = ratio.map_or("disabled", |_| "enabled");
         let mut measured: [Pairs; SHAPES.len()] = Default::default();
-        let mut sent = 0.0;
-        for start in 0..TRACE_STARTS {
-            let start_with = |ratio: Option<f64>, with: &str| {
-                // An environment of another size is another place of the stack, which alone can cost a percent or two: those
-                // without tracing have variables of the same size that nobody reads.
-                let prefix = if ratio.is_some() { "BREAKERD" } else { "DISABLED" };
-                Server::start_with(&folder.join(format!("{name}, {start}, {with}")), |command| {
-                    command.env(format!("{prefix}_TRACING_ENDPOINT"), format!("http://{address}"));
-                    command.env(
-                        format!("{prefix}_TRACING_SAMPLE_RATIO"),
-                        format!("{:.2}", ratio.unwrap_or_default()),
-                    );
-                })
-            };
+        for number in 0..STARTS {
+            let start_with =
+                |ratio, with| start(&folder.join(format!("{name}, {number}, {with}")), ratio, collector);
             let (off, traced) = (start_with(None, "off")?, start_with(ratio, "traced")?);
             for ((connections, streams), pairs) in SHAPES.into_iter().zip(&mut measured) {
-                let shape = Shape { path: "AllowRequest", body, calls: TRACE_CALLS, connections, streams };
+                let shape = Shape { path: "AllowRequest", body, calls: CALLS, connections, streams };
                 pairs.measure(&traced, &off, &shape)?;
             }
-            // Spans are collected for a second before they are sent.
-            std::thread::sleep(Duration::from_secs(2));
-            sent += traced.metric("tracing_exported_spans_total")?;
         }
         for ((connections, streams), pairs) in SHAPES.into_iter().zip(&mut measured) {
             println!(
-                "  AllowRequest, {connections:>2} connections x {streams:>3} streams, {name:<12}: {:>8.0} calls/s, \
-                 disabled {:>8.0} calls/s, ratio {:.3}, of processor time a call {:.3} (promise: {promise})",
+                "  AllowRequest, {connections:>2} connections x {streams:>3} streams, {name:<8}: {:>8.0} calls/s, \
+                 disabled {:>8.0} calls/s, ratio {:.3}, of processor time a call {:.3} (promise: 1)",
                 median(&mut pairs.with),
                 median(&mut pairs.without),
                 median(&mut pairs.ratios),
                 median(&mut pairs.times)
             );
         }
-        // What is dropped, or not taken, costs less than what is sent.
-        let calls = u32::try_from(TRACE_STARTS * SHAPES.len() * (TRACE_ROUNDS + 1) * TRACE_CALLS)?;
-        let expected = f64::from(calls) * ratio.unwrap_or_default();
-        println!("  {name}: {sent} spans were sent, {expected} expected");
-        if !(expected * 0.9..=expected * 1.1).contains(&sent) {
-            return Err(format!("{name}: these are not the spans that were to be measured").into());
-        }
     }
     Ok(())
+}
+
+/// Tracing disabled, or with this share sampled.
+fn start(data_dir: &Path, ratio: Option<f64>, collector: SocketAddr) -> Result<Server> {
+    // An environment of another size is another place of the stack, which alone can cost a percent or two: those without tracing have
+    // variables of the same size that nobody reads.
+    let prefix = if ratio.is_some() { "BREAKERD" } else { "DISABLED" };
+    Server::start_with(data_dir, |command| {
+        command.env(format!("{prefix}_TRACING_ENDPOINT"), format!("http://{collector}"));
+        command.env(format!("{prefix}_TRACING_SAMPLE_RATIO"), format!("{:.2}", ratio.unwrap_or_default()));
+    })
+}
+
+/// What it costs that 1 % of the calls are sampled, and sent to a collector, which has the other core, beside the clients. Beside the load
+/// one client makes 1 % of the calls, whose `traceparent` says in one round that they are sampled, and in the next that they
+/// are not. So both are measured in one process, and nothing but that bit differs.
+fn compare_sampled(folder: &Path, body: &Path, collector: SocketAddr) -> Result<()> {
+    println!(
+        "\nWith 1 % of the calls sampled, against none, in one process; means of {SAMPLED_STARTS} starts with {SAMPLED_ROUNDS} rounds of \
+         {SAMPLED_OF_CALLS} calls each, without the outer tenths"
+    );
+    let mut costs: [Vec<f64>; SHAPES.len()] = Default::default();
+    for number in 0..SAMPLED_STARTS {
+        let server = start(&folder.join(format!("sampled, {number}")), Some(0.0), collector)?;
+        for ((connections, streams), costs) in SHAPES.into_iter().zip(&mut costs) {
+            let shape = Shape { path: "AllowRequest", body, calls: SAMPLED_OF_CALLS, connections, streams };
+            let sampled_a_second = server.load(&shape)? / 100.0;
+            let measure = |is_sampled| with_callers(&server, &shape, sampled_a_second, is_sampled);
+            for round in 0..SAMPLED_ROUNDS {
+                let (with, without) = if round % 2 == 0 {
+                    let without = measure(false)?;
+                    (measure(true)?, without)
+                } else {
+                    (measure(true)?, measure(false)?)
+                };
+                costs.push(with / without - 1.0);
+            }
+        }
+        // What is dropped, or not taken, costs less than what is sent.
+        let sent = server.metric("tracing_exported_spans_total")?;
+        let rounds = u32::try_from(SHAPES.len() * SAMPLED_ROUNDS)?;
+        let missing = f64::from(rounds * SAMPLED_CALLS) - sent;
+        if missing.abs() >= 1.0 {
+            return Err(format!("{sent} spans were sent, which are {missing} too few").into());
+        }
+    }
+    for ((connections, streams), costs) in SHAPES.into_iter().zip(&mut costs) {
+        let (mean, error) = mean_and_error(costs)?;
+        println!(
+            "  AllowRequest, {connections:>2} connections x {streams:>3} streams: {:.1} % more processor time a call, standard \
+             error {:.1} (promise: at most 3)",
+            mean * 100.0,
+            error * 100.0
+        );
+    }
+    Ok(())
+}
+
+/// Processor time of the server while it takes these calls and, beside them, those of a client that says whether it samples. Of all calls
+/// its part is the same.
+fn with_callers(server: &Server, shape: &Shape<'_>, a_second: f64, is_sampled: bool) -> Result<f64> {
+    let before = server.processor_time()?;
+    let calls = usize::try_from(SAMPLED_CALLS)?;
+    let few = Shape { calls, connections: 1, streams: 20, ..*shape };
+    let flags = if is_sampled { "01" } else { "00" };
+    let parent = format!("traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+    let a_second = format!("{a_second:.0}");
+    let callers = server.h2load(&few, &["--rps", &a_second, "-H", &parent]).stdout(Stdio::piped()).spawn()?;
+    server.load(shape)?;
+    calls_a_second(&callers.wait_with_output()?, calls)?;
+    std::thread::sleep(SENT_WITHIN);
+    Ok(Duration::from_nanos(server.processor_time()? - before).as_secs_f64())
+}
+
+/// Of all but the least and the greatest tenth. The error is the standard one of the mean.
+fn mean_and_error(values: &mut [f64]) -> Result<(f64, f64)> {
+    values.sort_by(f64::total_cmp);
+    let outer = values.len() / 10;
+    let inner = &values[outer..values.len() - outer];
+    let count = f64::from(u32::try_from(inner.len())?);
+    let mean = inner.iter().sum::<f64>() / count;
+    let variance = inner.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    Ok((mean, (variance / count).sqrt()))
 }
 
 /// Rates, and the ratios of what was measured next to each other.
@@ -102,7 +177,7 @@ impl Pairs {
         };
         measure(off)?;
         measure(traced)?;
-        for round in 0..TRACE_ROUNDS {
+        for round in 0..ROUNDS {
             let (ours, theirs) = if round % 2 == 0 {
                 let theirs = measure(off)?;
                 (measure(traced)?, theirs)
