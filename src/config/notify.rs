@@ -93,7 +93,7 @@ const CA_FILE: NotifySetting = NotifySetting {
     key: "ca_file",
     default: "none: those of the system",
     expected: ValueKind::File,
-    doc: "CA certificates of the target in PEM, instead of those of the system. Reloaded when it changes.",
+    doc: "CA certificates of the target in PEM, instead of those of the system. Needs a URL with `https://`. Reloaded when it changes.",
 };
 const TIMEOUT_SETTING: NotifySetting = NotifySetting {
     key: "timeout",

@@ -85,7 +85,13 @@ impl Endpoint {
         let secrets = texts.secrets.map(Secrets::parse).transpose();
         let secrets = secrets.map_err(|problem| EndpointError::new("secret_file", problem))?;
         let roots = match texts.ca {
-            Some(ca) => given_roots(ca)?,
+            Some(ca) if url.is_encrypted() => given_roots(ca)?,
+            Some(_) => {
+                return Err(EndpointError::new(
+                    "ca_file",
+                    "needs a URL https://...: over http no certificate is looked at",
+                ));
+            }
             None if url.is_encrypted() => system_roots()?,
             // No certificate is looked at.
             None => RootCertStore::empty(),

@@ -99,8 +99,12 @@ fn check_config_refuses_the_files_that_serve_would() {
         (webhook(&format!("url_file = {other:?}\n")), "notify chat: url_file: must hold a URL"),
         (webhook(&format!("url = \"http://a\"\nsecret_file = {other:?}\n")), "notify chat: secret_file: "),
         (
-            webhook(&format!("url = \"http://a\"\nca_file = {other:?}\n")),
+            webhook(&format!("url = \"https://a\"\nca_file = {other:?}\n")),
             "notify chat: ca_file: holds no certificate",
+        ),
+        (
+            webhook(&format!("url = \"http://a\"\nca_file = {other:?}\n")),
+            "notify chat: ca_file: needs a URL https://...",
         ),
         (format!("data_dir = {other:?}\n"), "change data_dir (BREAKERD_DATA_DIR, --data-dir)"),
     ] {
