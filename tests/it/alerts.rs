@@ -1,14 +1,16 @@
 //! The alerts of the chart, by promtool: each fires in one story and stays silent in another, asks for metrics that there are,
 //! and has a runbook.
 
+mod breakerd;
+mod circuit_breakers;
 mod restarts;
-mod stories;
+mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use self::stories::Story;
+use self::story::Story;
 use crate::promtool::promtool_in;
 
 fn root() -> PathBuf {
@@ -29,7 +31,7 @@ fn alerts() -> Vec<(String, String)> {
 }
 
 fn stories() -> impl Iterator<Item = &'static Story> {
-    stories::STORIES.iter().chain(restarts::STORIES)
+    circuit_breakers::STORIES.iter().chain(breakerd::STORIES).chain(restarts::STORIES)
 }
 
 fn instance(series: &str) -> &str {

@@ -1,4 +1,4 @@
-"""Whether the series of the stories that promtool is told (tests/it/alerts/stories.rs) are those that breakerds had in a Prometheus: the same
+"""Whether the series of the stories that promtool is told (tests/it/alerts) are those that breakerds had in a Prometheus: the same
 names, the same labels, and the same values of labels that do not name something of a user's. A counter that begins at 0 in a story did so
 there too: one that appears with its first increment would have none. stories.py PROMETHEUS STORIES..."""
 

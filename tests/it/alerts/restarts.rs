@@ -2,7 +2,7 @@
 //!
 //! Scraped each 30 seconds. Time begins at 0, and the starts are in the second hour, of which the alert then tells.
 
-use super::stories::{Story, fires, silent};
+use super::story::{Story, fires, silent};
 
 const ALERT: &str = "BreakerdRestarts";
 
