@@ -332,7 +332,7 @@ fn conflicts(
         at(&["tracing.ca", "tracing.endpoint"], "needs tracing.endpoint with https://".to_owned());
     }
     // A gRPC call has a path of its own, and would go to the port alone. OTLP gives a path a meaning over HTTP only.
-    if let Some(endpoint) = settings.tracing_endpoint.as_ref().filter(|_| settings.tracing_enabled)
+    if let Some(endpoint) = settings.traces_endpoint()
         && settings.tracing_protocol == TraceProtocol::Grpc
         && endpoint.has_path()
     {

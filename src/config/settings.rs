@@ -334,6 +334,11 @@ impl Settings {
         self.store_url.is_some() || self.store_url_file.is_some()
     }
 
+    /// Where spans are sent to; none: tracing is disabled.
+    pub fn traces_endpoint(&self) -> Option<&TraceEndpoint> {
+        self.tracing_endpoint.as_ref().filter(|_| self.tracing_enabled)
+    }
+
     /// Whether this process is one of several replicas, as far as it knows.
     pub fn is_replica(&self) -> bool {
         self.store_shared.unwrap_or_else(|| self.has_database())

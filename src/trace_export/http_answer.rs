@@ -42,24 +42,23 @@ where
         return Ok(Taken::all());
     }
     let form = Form::of(&head.headers);
-    let foreign = || ExportError::not_passing(foreign(head.status, &head.headers));
+    let no_otlp = || foreign(head.status, &head.headers);
+    let failed = || ExportError::permanent(no_otlp());
     if form == Form::Page {
-        return Err(foreign());
+        return Err(failed());
     }
     let body = match Limited::new(body, bytes_max).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(foreign()),
+        Err(error) if error.is::<LengthLimitError>() => return Err(failed()),
         Err(error) => return Err(ExportError::lost(&*error)),
     };
     match form {
         _ if body.is_empty() => Ok(Taken::all()),
-        Form::Protobuf => ExportTraceServiceResponse::decode(body).map(taken).map_err(|_| foreign()),
-        Form::Json => of_json(&body).map(taken).ok_or_else(foreign),
+        Form::Protobuf => ExportTraceServiceResponse::decode(body).map(taken).map_err(|_| failed()),
+        Form::Json => of_json(&body).map(taken).ok_or_else(failed),
         // A page by another name.
-        Form::Other | Form::Page if body.trim_ascii_start().starts_with(b"<") => Err(foreign()),
-        Form::Other | Form::Page => {
-            Ok(Taken { rejected: 0, problem: self::foreign(head.status, &head.headers) })
-        }
+        Form::Other | Form::Page if body.trim_ascii_start().starts_with(b"<") => Err(failed()),
+        Form::Other | Form::Page => Ok(Taken { rejected: 0, problem: no_otlp() }),
     }
 }
 
@@ -109,7 +108,7 @@ fn refused(status: StatusCode, headers: &HeaderMap) -> ExportError {
         Some(origin) => format!("HTTP status {status} to {origin}: redirects are not followed"),
         None => format!("HTTP status {status}"),
     };
-    ExportError { problem, can_retry: is_passing(status) }
+    ExportError { problem, can_retry: can_retry(status) }
 }
 
 /// A URL without user, path and query, which may be secrets.
@@ -136,7 +135,8 @@ fn shown(text: &str) -> String {
     text[..text.floor_char_boundary(HEADER_BYTES_MAX)].to_owned()
 }
 
-fn is_passing(status: StatusCode) -> bool {
+/// Those that OTLP names.
+fn can_retry(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS

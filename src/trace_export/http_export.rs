@@ -10,7 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 
 use super::compression::{GZIP, gzip};
 use super::http_answer;
-use super::request::{ExportError, Taken};
+use super::request::{ANSWER_BYTES_MAX, ExportError, Taken};
 use crate::config::TraceCompression;
 
 /// Sends batches, one request each.
@@ -21,8 +21,6 @@ pub(super) struct HttpExport {
     pub(super) compression: TraceCompression,
     /// Unless the headers have one.
     pub(super) user_agent: HeaderValue,
-    /// Of an answer.
-    pub(super) answer_bytes_max: usize,
 }
 
 impl HttpExport {
@@ -34,7 +32,7 @@ impl HttpExport {
         let body = match self.compression {
             TraceCompression::None => message,
             TraceCompression::Gzip => {
-                gzip(&message).map_err(|error| ExportError::not_passing(error.to_string()))?.into()
+                gzip(&message).map_err(|error| ExportError::permanent(error.to_string()))?.into()
             }
         };
         let mut post = Request::new(Full::from(body));
@@ -48,6 +46,6 @@ impl HttpExport {
         }
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
         let response = self.client.request(post).await.map_err(|error| ExportError::lost(&error))?;
-        http_answer::read(response, self.answer_bytes_max).await
+        http_answer::read(response, ANSWER_BYTES_MAX).await
     }
 }

@@ -23,7 +23,7 @@ use breakerd_common::clock::Clock;
 
 pub use exporter::TraceExporter;
 
-use crate::config::{Settings, TraceEndpoint};
+use crate::config::Settings;
 use crate::metrics::{DroppedSpans, TracingMetrics};
 use crate::traces::{StoreSystem, Tracer};
 use collector::Collector;
@@ -38,7 +38,7 @@ pub fn start(
     metrics: &TracingMetrics,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<(Tracer, TraceExporter)>> {
-    let Some(endpoint) = endpoint(settings) else {
+    let Some(endpoint) = settings.traces_endpoint() else {
         if settings.tracing_endpoint.is_some() {
             tracing::info!("tracing is disabled");
         }
@@ -74,16 +74,11 @@ pub fn start(
 /// # Errors
 /// All errors of the files that the settings name.
 pub fn check(settings: &Settings) -> Result<(), Vec<anyhow::Error>> {
-    let Some(endpoint) = endpoint(settings) else { return Ok(()) };
+    let Some(endpoint) = settings.traces_endpoint() else { return Ok(()) };
     let collector = Collector::check(settings, endpoint);
     let headers = headers(settings).map(drop);
     let errors: Vec<_> = [collector, headers].into_iter().filter_map(Result::err).collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
-}
-
-/// Where spans are sent to; none: tracing is disabled.
-fn endpoint(settings: &Settings) -> Option<&TraceEndpoint> {
-    settings.tracing_endpoint.as_ref().filter(|_| settings.tracing_enabled)
 }
 
 fn headers(settings: &Settings) -> Result<HeadersFile> {

@@ -17,6 +17,8 @@ use crate::traces::EndedSpan;
 const ENCODED_TOGETHER: usize = 16;
 /// More than the message of a span of a decision takes.
 const SPAN_BYTES: usize = 512;
+/// Bytes of an answer: it holds a number and a sentence.
+pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of what a collector says, in the log.
 const PROBLEM_BYTES_MAX: usize = 512;
 
@@ -31,8 +33,8 @@ pub(super) struct ExportError {
 }
 
 impl ExportError {
-    /// One that does not go away by itself.
-    pub(super) fn not_passing(problem: String) -> Self {
+    /// One that would fail again.
+    pub(super) fn permanent(problem: String) -> Self {
         Self { problem, can_retry: false }
     }
 

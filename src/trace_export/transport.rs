@@ -22,11 +22,8 @@ use tonic::{Code, Status};
 use super::compression::CollectorChannel;
 use super::grpc_export::GrpcExport;
 use super::http_export::HttpExport;
-use super::request::{ExportError, Taken, shortened, taken};
+use super::request::{ANSWER_BYTES_MAX, ExportError, Taken, shortened, taken};
 use crate::config::{TraceCompression, TraceEndpoint, TraceProtocol};
-
-/// Bytes of an answer: it holds a number and a sentence.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Connects when something is sent, and again when that connection is gone.
 pub(super) enum Transport {
@@ -145,8 +142,7 @@ fn http(
     parts.path_and_query = Some(endpoint.http_path().parse().context("tracing.endpoint")?);
     let uri = Uri::from_parts(parts).context("tracing.endpoint")?;
     let (client, user_agent) = (Box::new(client), HeaderValue::from_static(user_agent()));
-    let answer_bytes_max = ANSWER_BYTES_MAX;
-    Ok(Transport::Http(HttpExport { client, uri, compression, user_agent, answer_bytes_max }))
+    Ok(Transport::Http(HttpExport { client, uri, compression, user_agent }))
 }
 
 fn roots(pem: &str) -> Result<RootCertStore> {
