@@ -100,12 +100,7 @@ fn compare_sampled(folder: &Path, body: &Path, collector: SocketAddr) -> Result<
             let sampled_a_second = server.load(&shape)? / 100.0;
             let measure = |is_sampled| with_callers(&server, &shape, sampled_a_second, is_sampled);
             for round in 0..SAMPLED_ROUNDS {
-                let (with, without) = if round % 2 == 0 {
-                    let without = measure(false)?;
-                    (measure(true)?, without)
-                } else {
-                    (measure(true)?, measure(false)?)
-                };
+                let (with, without) = in_turn(round, || measure(true), || measure(false))?;
                 costs.push(with / without - 1.0);
             }
         }
@@ -145,6 +140,19 @@ fn with_callers(server: &Server, shape: &Shape<'_>, a_second: f64, is_sampled: b
     Ok(Duration::from_nanos(server.processor_time()? - before).as_secs_f64())
 }
 
+/// Both of a round: a machine that grows slower during one slows each of the two as often.
+fn in_turn<T>(
+    round: usize,
+    with: impl FnOnce() -> Result<T>,
+    without: impl FnOnce() -> Result<T>,
+) -> Result<(T, T)> {
+    if round.is_multiple_of(2) {
+        let without = without()?;
+        return Ok((with()?, without));
+    }
+    Ok((with()?, without()?))
+}
+
 /// Of all but the least and the greatest tenth. The error is the standard one of the mean.
 fn mean_and_error(values: &mut [f64]) -> Result<(f64, f64)> {
     values.sort_by(f64::total_cmp);
@@ -178,12 +186,7 @@ impl Pairs {
         measure(off)?;
         measure(traced)?;
         for round in 0..ROUNDS {
-            let (ours, theirs) = if round % 2 == 0 {
-                let theirs = measure(off)?;
-                (measure(traced)?, theirs)
-            } else {
-                (measure(traced)?, measure(off)?)
-            };
+            let (ours, theirs) = in_turn(round, || measure(traced), || measure(off))?;
             self.with.push(ours.0);
             self.without.push(theirs.0);
             self.ratios.push(ours.0 / theirs.0);
